@@ -1,0 +1,49 @@
+"""Copies of an SQLite database while it is in use: whole, checked, and standing alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from db.engine import sentences
+from db.errors import DatabaseProblem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+
+def copy(engine: Engine, path: Path) -> None:
+    """Copy the database as last committed into the new file `path`; writers go on meanwhile.
+
+    The file appears under its name only when it is whole and has passed SQLite's check. Raises DatabaseProblem where
+    it exists already or cannot be written.
+    """
+    if path.exists():
+        raise DatabaseProblem(f"{path} exists already and is not overwritten; name another file for the backup")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        with sentences(engine), engine.connect() as conn, closing(sqlite3.connect(part)) as target:
+            driver: Any = conn.connection.driver_connection
+            driver.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+            verdict = target.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise DatabaseProblem(f"the backup is not sound ({verdict}), so the database is damaged; run `db check`")
+        part.rename(path)
+    except (OSError, sqlite3.Error) as error:
+        raise DatabaseProblem(f"the backup {path} cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def unused(path: Path) -> Path:
+    """The path itself, or with the first number at its end that makes it a new file."""
+    if not path.exists():
+        return path
+    return next(free for n in count(2) if not (free := path.with_name(f"{path.name}.{n}")).exists())

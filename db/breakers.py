@@ -1,0 +1,134 @@
+"""An endpoint's circuit breaker and health, shared by all processes (budget and rest: db/endpoints.py).
+
+The functions are what a storage of pybreaker needs, plus the one probe. Each is short enough for a transaction of its
+own; those that write need `writing()`. Times are ms UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, or_, update
+
+from db.schema import endpoint_state
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_c = endpoint_state.c
+
+CLOSED = "closed"
+OPEN = "open"
+HALF_OPEN = "half-open"
+LATENCY_WEIGHT = 0.2
+"""How much a new latency moves the average: about the last ten count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What came of some requests: counts, their mean latency (ms), and the last success and error (ms UTC)."""
+
+    requests: int
+    errors: int = 0
+    latency_ms: float | None = None
+    last_ok_ms: int | None = None
+    last_error: str | None = None
+    last_error_ms: int | None = None
+
+
+def set_breaker(
+    conn: Connection, endpoint: str, state: str, failures: int, successes: int, opened_ms: int | None
+) -> None:
+    """Put the breaker into a state with its counts; a probe that was claimed ends with it."""
+    new = {
+        "breaker": state,
+        "failures": failures,
+        "successes": successes,
+        "opened_ms": opened_ms,
+        "probe_owner": None,
+        "probe_until": None,
+    }
+    conn.execute(update(endpoint_state).where(_c.endpoint == endpoint).values(new))
+
+
+def release_probe(conn: Connection, endpoint: str) -> None:
+    """Give a claimed probe back undecided: the next one may probe at once."""
+    conn.execute(update(endpoint_state).where(_c.endpoint == endpoint).values(probe_owner=None, probe_until=None))
+
+
+def add_failure(conn: Connection, endpoint: str) -> int:
+    """Count a failure; the new count."""
+    return _count(conn, endpoint, "failures")
+
+
+def add_success(conn: Connection, endpoint: str) -> int:
+    """Count a success of a half-open breaker; the new count."""
+    return _count(conn, endpoint, "successes")
+
+
+def reset_failures(conn: Connection, endpoint: str) -> None:
+    """Forget the counted failures."""
+    conn.execute(update(endpoint_state).where(_c.endpoint == endpoint, _c.failures != 0).values(failures=0))
+
+
+def reset_successes(conn: Connection, endpoint: str) -> None:
+    """Forget the counted successes."""
+    conn.execute(update(endpoint_state).where(_c.endpoint == endpoint, _c.successes != 0).values(successes=0))
+
+
+def claim_probe(conn: Connection, endpoint: str, owner: str, now_ms: int, until_ms: int) -> bool:
+    """Become the one who may probe an endpoint whose breaker is not closed, and make it half-open; False if too late.
+
+    A claim that is not answered (`set_breaker`) ends at `until_ms`, so that a killed prober blocks nobody for long.
+    """
+    return (
+        conn.execute(
+            update(endpoint_state)
+            .where(
+                _c.endpoint == endpoint,
+                _c.breaker.in_((OPEN, HALF_OPEN)),
+                or_(_c.probe_until.is_(None), _c.probe_until <= now_ms),
+            )
+            .values(breaker=HALF_OPEN, probe_owner=owner, probe_until=until_ms)
+        ).rowcount
+        == 1
+    )
+
+
+def note_outcome(
+    conn: Connection, endpoint: str, *, ok: bool, latency_ms: float | None, error: str | None, now_ms: int
+) -> None:
+    """Count one request's outcome; `error` is a sentence, None where it succeeded."""
+    if ok:
+        add_outcomes(conn, endpoint, Tally(1, 0, latency_ms, last_ok_ms=now_ms))
+    else:
+        add_outcomes(conn, endpoint, Tally(1, 1, latency_ms, last_error=error, last_error_ms=now_ms))
+
+
+def add_outcomes(conn: Connection, endpoint: str, tally: Tally) -> None:
+    """Count the outcomes of several requests in one statement."""
+    conn.execute(
+        update(endpoint_state)
+        .where(_c.endpoint == endpoint)
+        .values(
+            requests=_c.requests + tally.requests,
+            errors=_c.errors + tally.errors,
+            latency_ms=_c.latency_ms
+            if tally.latency_ms is None
+            else func.coalesce(
+                _c.latency_ms * (1 - LATENCY_WEIGHT) + tally.latency_ms * LATENCY_WEIGHT, tally.latency_ms
+            ),
+            last_ok_ms=_c.last_ok_ms if tally.last_ok_ms is None else tally.last_ok_ms,
+            last_error=_c.last_error if tally.last_error is None else tally.last_error,
+            last_error_ms=_c.last_error_ms if tally.last_error_ms is None else tally.last_error_ms,
+        )
+    )
+
+
+def _count(conn: Connection, endpoint: str, column: str) -> int:
+    counter = _c[column]
+    counted: int | None = conn.execute(
+        update(endpoint_state).where(_c.endpoint == endpoint).values({column: counter + 1}).returning(counter)
+    ).scalar()
+    return counted or 0

@@ -1,0 +1,73 @@
+"""The job queue as people see it: counts, lists, retry, cancel, and clearing old rows. Times are ms UTC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, or_, select, update
+
+from db.jobrows import DONE, FAILED, QUEUED, JobRow, as_jobs, columns
+from db.schema import jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+_c = jobs.c
+
+
+def counts(conn: Connection) -> dict[tuple[str, str], int]:
+    """How many jobs there are by (status, kind)."""
+    rows = conn.execute(select(_c.status, _c.kind, func.count()).group_by(_c.status, _c.kind))
+    return {(status, kind): number for status, kind, number in rows}
+
+
+def counts_by_series(conn: Connection) -> dict[int, dict[str, int]]:
+    """How many jobs each series has by status."""
+    found: dict[int, dict[str, int]] = {}
+    for series_id, status, number in conn.execute(
+        select(_c.series_id, _c.status, func.count()).group_by(_c.series_id, _c.status)
+    ):
+        found.setdefault(series_id, {})[status] = number
+    return found
+
+
+def listing(
+    conn: Connection,
+    *,
+    ids: Sequence[int] | None = None,
+    status: str | None = None,
+    kind: str | None = None,
+    series_id: int | None = None,
+    limit: int | None = None,
+) -> list[JobRow]:
+    """The jobs that pass every filter given, by priority, then id."""
+    query = select(*columns()).order_by(_c.priority, _c.id).limit(limit)
+    if ids is not None:
+        query = query.where(_c.id.in_(ids))
+    for column, wanted in ((_c.status, status), (_c.kind, kind), (_c.series_id, series_id)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    return as_jobs(conn.execute(query))
+
+
+def retry(conn: Connection, ids: Sequence[int] | None, now_ms: int) -> int:
+    """Queue failed or delayed jobs for now, with their attempts forgotten; None = all such. How many."""
+    change = update(jobs).where(or_(_c.status == FAILED, (_c.status == QUEUED) & (_c.not_before > now_ms)))
+    if ids is not None:
+        change = change.where(_c.id.in_(ids))
+    return conn.execute(change.values(status=QUEUED, not_before=now_ms, attempts=0, updated_ms=now_ms)).rowcount
+
+
+def cancel(conn: Connection, ids: Sequence[int] | None) -> int:
+    """Delete queued jobs; None = all of them. How many. What stays wanted and missing is planned again by a run."""
+    change = delete(jobs).where(_c.status == QUEUED)
+    if ids is not None:
+        change = change.where(_c.id.in_(ids))
+    return conn.execute(change).rowcount
+
+
+def prune(conn: Connection, before_ms: int) -> int:
+    """Delete jobs done before `before_ms`; how many. Coverage, not the queue, is the record of what was done."""
+    return conn.execute(delete(jobs).where(_c.status == DONE, _c.updated_ms < before_ms)).rowcount

@@ -1,0 +1,126 @@
+"""DatabaseManager: a database is created, upgraded, checked and backed up; what is too new or not ours is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, inspect, make_url, select
+from sqlalchemy.exc import DatabaseError
+
+from db import backups, checks
+from db.engine import database_file, reading, rebuilding, writing
+from db.errors import DatabaseProblem
+from db.schema import REVISIONS, alembic_version, candles, metadata
+from db.views import create_views
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+class DatabaseManager:
+    """Keeps the database behind `engine` fit for this program; `url` names it in messages, without its password."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        self._engine = engine
+        self._url = url
+
+    def prepare(self) -> None:
+        """Create what is empty, upgrade what is behind; one small SELECT where neither is needed.
+
+        Raises DatabaseProblem where the database is newer than the program, not ours, or cannot be used. Processes
+        that start at once on a new file wait for the first.
+        """
+        revision = self._revision()
+        if revision is None:
+            self._create()
+        elif revision != REVISIONS[-1]:
+            self.upgrade()
+
+    def upgrade(self) -> tuple[str, str] | None:
+        """Bring an older database up to date: (revision before, revision after); None when it was up to date.
+
+        Views are made anew in any case. An SQLite file is copied to FILE.before-REVISION first; all steps are one transaction.
+        """
+        if self._revision() is None:
+            self._create()
+            return None
+        with rebuilding(self._engine) as conn:
+            before, after = self._known(conn), REVISIONS[-1]
+            if before == after:
+                create_views(conn)
+                return None
+            file = database_file(self._engine)
+            if file is not None:
+                backups.copy(self._engine, backups.unused(file.with_name(f"{file.name}.before-{after}")))
+            _run_migrations(conn, after)
+        return before, after
+
+    def check(self) -> list[str]:
+        """What is wrong with the database, one sentence each; empty when it is sound."""
+        with reading(self._engine) as conn:
+            return checks.problems(conn)
+
+    def backup(self, path: Path) -> None:
+        """Copy an SQLite database, while it is used, into a sound file of its own; refuses to overwrite one."""
+        if database_file(self._engine) is None:
+            raise DatabaseProblem(f"database {self._shown()} is no SQLite file; back it up with the server's own tools")
+        backups.copy(self._engine, path)
+
+    def _revision(self) -> str | None:
+        """The revision in the database; None where it has no table for it."""
+        try:
+            with reading(self._engine) as conn:
+                return conn.execute(select(alembic_version.c.version_num)).scalar() or ""
+        except DatabaseError:
+            with reading(self._engine) as conn:
+                if inspect(conn).has_table(alembic_version.name):
+                    raise
+            return None
+
+    def _create(self) -> None:
+        """Make everything in one transaction; another process that did so meanwhile is found and left alone."""
+        with writing(self._engine) as conn:
+            tables = inspect(conn).get_table_names()
+            if alembic_version.name in tables:
+                self._known(conn)
+                return
+            if tables:
+                raise DatabaseProblem(self._not_ours(tables[0]))
+            metadata.create_all(conn)
+            alembic_version.create(conn)
+            conn.execute(insert(alembic_version).values(version_num=REVISIONS[-1]))
+            create_views(conn)
+
+    def _known(self, conn: Connection) -> str:
+        """The revision in the database; DatabaseProblem when this program does not know it."""
+        revision = conn.execute(select(alembic_version.c.version_num)).scalar() or ""
+        if revision in REVISIONS:
+            return revision
+        if not inspect(conn).has_table(candles.name):
+            raise DatabaseProblem(self._not_ours(alembic_version.name))
+        raise DatabaseProblem(
+            f"database {self._shown()} is newer than this program (revision {revision or 'unknown'}, this "
+            f"program knows up to {REVISIONS[-1]}); upgrade the program"
+        )
+
+    def _not_ours(self, table: str) -> str:
+        return (
+            f"database {self._shown()} belongs to another program (it has a table {table!r}, but not ours); "
+            "name another one in database_url"
+        )
+
+    def _shown(self) -> str:
+        return make_url(self._url).render_as_string(hide_password=True)
+
+
+def _run_migrations(conn: Connection, revision: str) -> None:
+    """Let alembic upgrade inside the connection's transaction; imported here: a quarter of a second few runs need."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": conn})
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    command.upgrade(config, revision)

@@ -1,0 +1,156 @@
+"""What every client looks like from outside, and the one way from a question to an answer or a sorted error."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from fetcher.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fetcher.clients.http import HttpRecord
+    from fetcher.model import Timeframe
+    from fetcher.wire import WirePage
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One way in to a source: a mirror, key or proxy; endpoints of the same `pool` share one budget.
+
+    `key` names it in the database and to the user (`binance https://api.binance.com`) and holds no secret.
+    """
+
+    key: str
+    source: str
+    base_url: str
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """One market as the source lists it: its own id (`BTCUSDT`), our symbol (`BTC/USDT`), whether it trades now."""
+
+    id: str
+    symbol: str
+    trading: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What was asked for, with the exchange of messages that brought it."""
+
+    value: T
+    record: HttpRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a source can do and what it costs; the router asks only those that can.
+
+    Costs are in the source's own weight, of which a pool may use `weight_per_minute`. `time_cost` or `symbols_cost` 0
+    means that it has no such question. `look_back_ms` is how far back it serves (None: to the listing). `has_volume`:
+    whether rows carry a base volume; `omits_empty`: whether candles without trades are left out of its answers.
+    """
+
+    timeframes: frozenset[str]
+    rows_per_request: int
+    candle_cost: int
+    time_cost: int
+    symbols_cost: int
+    weight_per_minute: int
+    look_back_ms: int | None = None
+    has_volume: bool = True
+    omits_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CandleRequest:
+    """Candles of one market whose open time lies in `[start, end)`, ms UTC, at most `limit`, ascending.
+
+    An open `start` or `end` (None) serves to find the listing and a stored neighbour: without `start` the newest rows
+    before `end` come, without `end` the oldest from `start` on.
+    """
+
+    market_id: str
+    timeframe: Timeframe
+    start: int | None = None
+    end: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[T]):
+    """One GET and the pure function that reads its body; `parse` raises BadPayload for any other body."""
+
+    path: str
+    parse: Callable[[bytes], T]
+    params: Mapping[str, str | int] = field(default_factory=dict)
+
+
+class BaseAPIClient(ABC):
+    """One route to one source. Each question costs one HTTP request and raises subclasses of SourceError only.
+
+    A raised error carries the HttpRecord in `.record` when an answer came. Retries, budget, breaker: the router's.
+    """
+
+    source: str
+    route: str
+    capabilities: Capabilities
+    endpoints: tuple[Endpoint, ...]
+
+    def candles(self, endpoint: Endpoint, request: CandleRequest) -> Answer[WirePage]:
+        """A page of candles, decoded and not yet judged."""
+        return self._ask(endpoint, self._candles(request))
+
+    def server_time(self, endpoint: Endpoint) -> Answer[int]:
+        """The source's clock, ms UTC."""
+        return self._ask(endpoint, self._server_time())
+
+    def symbols(self, endpoint: Endpoint) -> Answer[list[Market]]:
+        """Every market that the source lists."""
+        return self._ask(endpoint, self._symbols())
+
+    def market_id(self, symbol: str) -> str:
+        """The source's id of a symbol by its usual rule, for while its list cannot be had: `BTCUSDT` of `BTC/USDT`."""
+        return symbol.replace("/", "")
+
+    @abstractmethod
+    def used_weight(self, record: HttpRecord) -> int | None:
+        """The weight that the source says is used up in its current minute; None where it does not say."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every connection."""
+
+    @abstractmethod
+    def _candles(self, request: CandleRequest) -> Question[WirePage]: ...
+
+    @abstractmethod
+    def _server_time(self) -> Question[int]: ...
+
+    @abstractmethod
+    def _symbols(self) -> Question[list[Market]]: ...
+
+    @abstractmethod
+    def _send(self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]) -> HttpRecord:
+        """Do the request; RetryableError when no whole answer came."""
+
+    @abstractmethod
+    def _classify(self, record: HttpRecord) -> SourceError | None:
+        """What the status and body mean; None for an answer worth reading."""
+
+    def _ask(self, endpoint: Endpoint, question: Question[T]) -> Answer[T]:
+        record = self._send(endpoint, question.path, question.params)
+        try:
+            refusal = self._classify(record)
+            if refusal is not None:
+                raise refusal
+            return Answer(question.parse(record.body), record)
+        except SourceError as error:
+            error.record = record
+            raise

@@ -1,0 +1,178 @@
+"""HTTP as every client uses it: one session per thread, whole answers only, failures as sentences."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+from dataclasses import dataclass
+from http.client import IncompleteRead, RemoteDisconnected
+from socket import gaierror
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+from weakref import WeakSet
+
+import requests
+import urllib3
+from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema
+
+from fetcher.errors import BadPayload, CannotServe, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from fetcher.clock import Clock
+    from fetcher.errors import SourceError
+
+MAX_BODY_BYTES = 64 * 2**20  # the longest real answer, a full symbol list, has some 20 MB
+_CHUNK = 2**18
+_SECRET = re.compile(r"key|token|secret|signature|password", re.IGNORECASE)
+_USER = re.compile(r"//[^?#]*@")  # up to the last @: a password with a slash in it is hidden too
+_BROKEN_ADDRESS = (InvalidURL, InvalidSchema, MissingSchema, InvalidProxyURL, UnicodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRecord:
+    """One whole answer as it came, whatever its status; immutable, so that it can be judged later.
+
+    `url` holds no secret; `headers` ignores the case of names; `body` is decompressed. `sent_at` is the program clock's
+    elapsed second when the request left, `seconds` how long the answer took by the same clock.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    sent_at: float
+    seconds: float
+
+
+class HttpSession:
+    """GET requests with connections kept open per thread; certificates are always verified, redirects never followed.
+
+    `timeout` is (connect, read) in real seconds: how long a connection may take, and each wait for more of an answer. A
+    whole answer gets connect + 3 x read seconds. Nothing is retried here, and the environment's proxies are not used.
+    """
+
+    def __init__(self, clock: Clock, timeout: tuple[float, float], proxy: str | None = None) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._proxy = proxy
+        self._local = threading.local()
+        self._sessions: WeakSet[requests.Session] = WeakSet()  # a thread's session goes with its thread
+        self._lock = threading.Lock()
+
+    def get(self, base_url: str, path: str, params: Mapping[str, str | int] | None = None) -> HttpRecord:
+        """One request; RetryableError when no whole answer came, CannotServe when the address cannot be used at all."""
+        base = base_url.rstrip("/") + quote(path)
+        sent_at = self._clock.elapsed()
+        try:
+            with self._session().get(
+                f"{base}?{urlencode(params)}" if params else base,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = self._read(response, sent_at, base_url)
+                status, headers = response.status_code, response.headers
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._failure(error, base_url) from None  # its text is a dump of pools and objects
+        return HttpRecord(_shown(base, params or {}), status, headers, body, sent_at, self._clock.elapsed() - sent_at)
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            for session in self._sessions:
+                session.close()
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = False
+            session.headers["User-Agent"] = "candle-fetcher"
+            session.headers["Accept-Encoding"] = "gzip"
+            if self._proxy:
+                session.proxies = {"http": self._proxy, "https": self._proxy}
+            self._local.session = session
+            with self._lock:
+                self._sessions.add(session)
+        return session
+
+    def _read(self, response: requests.Response, sent_at: float, base_url: str) -> bytes:
+        # read1 returns what has come: the deadline also holds against a body that drips a byte at a time
+        allowed = self._timeout[0] + 3 * self._timeout[1]
+        chunks, size = [], 0
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise BadPayload(f"{host_of(base_url)} sent more than {MAX_BODY_BYTES} bytes; check the address")
+            if self._clock.real_seconds(self._clock.elapsed() - sent_at) > allowed:
+                raise RetryableError(f"{host_of(base_url)} had not finished its answer after {allowed:g} s")
+        return b"".join(chunks)
+
+    def _failure(self, error: Exception, base_url: str) -> SourceError:
+        host = host_of(base_url) or "(no host)"
+        if self._proxy:
+            host = f"{host} through the proxy {host_of(self._proxy)}"
+        causes = list(_causes(error))
+        if any(isinstance(cause, _BROKEN_ADDRESS) for cause in causes):
+            return CannotServe(f"{host} cannot be asked: the address is broken; check base_urls and proxy")
+        return RetryableError(f"{host} {_what_happened(causes, self._timeout)}")
+
+
+def host_of(url: str) -> str:
+    """Host and port of an address, without the user and password that it may hold."""
+    bare = without_password(url if "//" in url else f"//{url}")
+    return re.split(r"[/?#]", bare.partition("//")[2], maxsplit=1)[0]
+
+
+def without_password(url: str) -> str:
+    """The address without the user and password that it may hold."""
+    return _USER.sub("//", url, count=1)
+
+
+def _shown(base: str, params: Mapping[str, str | int]) -> str:
+    kept = {name: "***" if _SECRET.search(name) else value for name, value in params.items()}
+    return without_password(base) + (f"?{urlencode(kept, safe='*')}" if kept else "")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it wraps: requests and urllib3 hide the cause in args, reason or context."""
+    waiting, seen = [error], set()
+    while waiting:
+        current = waiting.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
+        waiting.extend(cause for cause in inner if isinstance(cause, BaseException))
+
+
+def _what_happened(causes: list[BaseException], timeout: tuple[float, float]) -> str:
+    connect, read = timeout
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
+    if tls is not None:
+        return f"failed the TLS handshake: {getattr(tls, 'verify_message', None) or tls.reason or 'protocol error'}"
+    sentences: dict[type[BaseException], str] = {
+        gaierror: "has no address: its name could not be resolved (DNS)",
+        requests.ConnectTimeout: f"could not be connected to: timed out after {connect:g} s",
+        requests.ReadTimeout: f"did not answer: timed out after {read:g} s",
+        urllib3.exceptions.ReadTimeoutError: f"stopped in the middle of its answer: timed out after {read:g} s",
+        ConnectionRefusedError: "refused the connection",
+        IncompleteRead: "sent a truncated answer",
+        urllib3.exceptions.InvalidChunkLength: "sent a truncated answer",
+        urllib3.exceptions.DecodeError: "sent an answer that cannot be decompressed",
+        RemoteDisconnected: "closed the connection without an answer (connection reset)",
+        ConnectionResetError: "reset the connection",
+        BrokenPipeError: "reset the connection",
+    }
+    for kind, sentence in sentences.items():
+        if any(isinstance(cause, kind) for cause in causes):
+            return sentence
+    system = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
+    if system is not None:
+        return f"could not be reached: {system.strerror}"
+    return f"did not send a proper HTTP answer ({type(causes[-1]).__name__})"

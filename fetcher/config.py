@@ -1,0 +1,216 @@
+"""The configuration file as checked values; anything wrong is one `ConfigError` that says what and where."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from fetcher.clock import parse_utc
+from fetcher.errors import ConfigError
+from fetcher.model import Timeframe
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+
+
+def parse_duration(value: object) -> float:
+    """Read `50s`, `2h`, `80ms` or a bare number of seconds; ValueError for anything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration; write it like 50s, 10m or 2h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _start_ms(value: object) -> int:
+    if isinstance(value, (datetime, date)):  # YAML reads an unquoted date as one
+        value = value.isoformat()
+    try:
+        return parse_utc(value) if isinstance(value, str) else _refuse_date(value)
+    except ValueError:
+        return _refuse_date(value)
+
+
+def _refuse_date(value: object) -> int:
+    raise ValueError(f"{value!r} is not a date; write it like 2024-01-01 or 2024-01-01T12:00:00Z (UTC)")
+
+
+def _symbol(value: str) -> str:
+    base, slash, quote = value.partition("/")
+    if not (slash and base and quote) or "/" in quote or value != value.upper() or any(c.isspace() for c in value):
+        raise ValueError(f"{value!r} is not a symbol; write base and quote like BTC/USDT")
+    return value
+
+
+def _timeframe(value: object) -> Timeframe:
+    return value if isinstance(value, Timeframe) else Timeframe(str(value))
+
+
+def _base_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", value):
+        raise ValueError(f"{value!r} is not a base URL; write it like https://api.binance.com")
+    return value.rstrip("/")
+
+
+def _some(value: list[Any]) -> list[Any]:
+    if not value:
+        raise ValueError("needs at least one entry")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+StartMs = Annotated[int, BeforeValidator(_start_ms)]
+Symbol = Annotated[str, AfterValidator(_symbol)]
+TimeframeName = Annotated[Timeframe, BeforeValidator(_timeframe)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class BinanceSource(_Section):
+    """Binance's own REST API, or a mirror of it: `base_urls` are tried by health; limits hold for all of them together."""
+
+    client: Literal["binance"]
+    base_urls: Annotated[list[BaseUrl], AfterValidator(_some)] = ["https://api.binance.com"]
+    weight_per_minute: int = Field(default=6000, ge=20, le=1_000_000)
+    timeout: Seconds = 10.0
+    proxy: str | None = None
+    symbols: dict[Symbol, str] = {}
+
+
+class Market(_Section):
+    """Series to keep: every symbol at every timeframe from `start` (ms UTC) on, from `sources` in order of preference."""
+
+    symbols: Annotated[list[Symbol], AfterValidator(_some)]
+    timeframes: Annotated[list[TimeframeName], AfterValidator(_some)]
+    start: StartMs
+    sources: Annotated[list[str], AfterValidator(_some)]
+
+
+class Run(_Section):
+    """One run: requests in flight per process, and how long a bare run may take (seconds)."""
+
+    workers: int = Field(default=8, ge=1, le=256)
+    time_budget: Seconds = 50.0
+
+
+class Logging(_Section):
+    """How the program tells what it does: `text` for people, `json` for machines."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Config(_Section):
+    """The whole configuration file."""
+
+    database_url: str = "sqlite:///data/market.db"
+    sources: dict[str, BinanceSource]
+    markets: Annotated[list[Market], AfterValidator(_some)]
+    run: Run = Run()
+    logging: Logging = Logging()
+
+    @model_validator(mode="after")
+    def _check_markets(self) -> Config:
+        seen: set[str] = set()
+        for number, market in enumerate(self.markets):
+            for name in market.sources:
+                if name not in self.sources:
+                    known = ", ".join(self.sources) or "none"
+                    raise ValueError(f"markets[{number}].sources: no source is called {name!r}; known: {known}")
+            for key in (f"{symbol} {timeframe}" for symbol in market.symbols for timeframe in market.timeframes):
+                if key in seen:
+                    raise ValueError(f"markets[{number}]: {key} is configured twice; list each series once")
+                seen.add(key)
+        return self
+
+    def series(self) -> list[WantedSeries]:
+        """Every configured series once, in the file's order."""
+        return [
+            WantedSeries(symbol, timeframe, market.start, tuple(market.sources))
+            for market in self.markets
+            for symbol in market.symbols
+            for timeframe in market.timeframes
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedSeries:
+    """One configured series: `start_ms` is ms UTC, `sources` in order of preference."""
+
+    symbol: str
+    timeframe: Timeframe
+    start_ms: int
+    sources: tuple[str, ...]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, which plain YAML would silently let win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (the library's signature)
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(self.construct_object(key_node, deep=True))  # type: ignore[no-untyped-call]  # PyYAML is untyped here
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read and check a configuration file; FETCHER_DATABASE_URL wins over its `database_url`.
+
+    Raises ConfigError with one sentence that names the file and the key.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 (a SafeLoader underneath)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; name one with --config FILE or FETCHER_CONFIG") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}: not valid YAML{where}: {error.problem}") from None
+    except yaml.YAMLError:
+        raise ConfigError(f"{path}: not valid YAML") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds no configuration; it needs at least `sources` and `markets`")
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_sentence(error)}") from None
+    url = environment.get("FETCHER_DATABASE_URL") or config.database_url
+    return config.model_copy(update={"database_url": _absolute(url, path)})
+
+
+def _sentence(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        where = ""
+        for step in problem["loc"]:
+            where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else str(step)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif problem["type"] == "missing":
+            message = "is required"
+        parts.append(f"{where}: {message}" if where else message)
+    return "; ".join(parts)
+
+
+def _absolute(url: str, config_path: Path) -> str:
+    prefix, path = "sqlite:///", url.removeprefix("sqlite:///")
+    if not url.startswith(prefix) or path.startswith(("/", ":memory:")) or not path:
+        return url
+    return f"{prefix}{(config_path.resolve().parent / path)}"

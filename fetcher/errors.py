@@ -1,0 +1,76 @@
+"""Errors sorted by what the caller does next; each message says what happened and what to run or fix."""
+
+
+class FetcherError(Exception):
+    """Base of everything the program raises on purpose."""
+
+
+class ConfigError(FetcherError):
+    """Bad configuration, argument or database: one sentence for the user, exit code 2."""
+
+
+class RunLocked(FetcherError):
+    """Another run holds the run lock: exit code 75, cron tries again."""
+
+
+class DatabaseUnusable(FetcherError):
+    """The database cannot be written or is too new for this program: exit code 1, nothing lost."""
+
+
+class SourceError(FetcherError):
+    """A source did not serve what was asked; subclasses say what the router does next.
+
+    `record` is what our own session recorded of the exchange, where an answer came at all.
+    """
+
+    record: object | None = None
+
+
+class RetryableError(SourceError):
+    """Ask the same source again soon (timeout, reset, 5xx); counts against its breaker.
+
+    `retry_after` is the pause in seconds that the source asked for, where it did.
+    """
+
+    retry_after: float | None = None
+
+
+class BadPayload(RetryableError):
+    """A 200 whose body is not what the source promises (HTML, truncated, wrong shape); counts against the breaker."""
+
+
+class RateLimited(SourceError):
+    """The endpoint rests until `until_ms` (ms UTC of the program's clock); does not count against the breaker."""
+
+    def __init__(self, message: str, until_ms: int, *, whole_pool: bool = True) -> None:
+        super().__init__(message)
+        self.until_ms = until_ms
+        self.whole_pool = whole_pool  # a 429 rests everything behind the same address, a 451 one host only
+
+
+class SourceDown(SourceError):
+    """The source cannot be reached for now (breaker open, retries used up): ask the next source."""
+
+    def __init__(self, message: str, retry_at_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_at_ms = retry_at_ms
+
+
+class CannotServe(SourceError):
+    """The source is well but cannot serve this timeframe or window: ask the next source."""
+
+
+class UnknownSymbol(CannotServe):
+    """The source does not list the symbol: configuration, or the next source."""
+
+
+class Unproven(SourceError):
+    """The source has no such candles, but its answers do not prove it yet: ask again later."""
+
+
+class AuthenticationFailed(SourceError):
+    """The source refuses the key: the configuration must change before asking again."""
+
+
+class Stopped(FetcherError):
+    """The program was asked to stop (signal, time budget) while waiting; nothing is lost."""

@@ -1,0 +1,71 @@
+"""Facts that leave the core as frozen values; logs, progress bars, metrics and alerts listen, and the core imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request, as it went: `outcome` is `ok` or the name of the error; at_ms is ms UTC."""
+
+    source: str
+    endpoint: str
+    purpose: str
+    outcome: str
+    message: str
+    at_ms: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan was made: jobs queued now, jobs open in all, and slots that these jobs are to bring."""
+
+    jobs: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageStored:
+    """A page was committed: rows received and kept, rows refused, and windows (ms UTC) proven absent."""
+
+    series: str
+    source: str
+    rows: int
+    refused: int
+    absent: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """A job left this process: `status` is done, queued (again, with `error`) or failed; its window is in ms UTC."""
+
+    job_id: int
+    kind: str
+    series: str
+    start_ms: int
+    end_ms: int
+    status: str
+    error: str | None
+
+
+Fact = Attempt | Planned | PageStored | JobEnded
+Listener = Callable[[Fact], None]
+
+
+class Hooks:
+    """Tells every listener each fact, in the thread where it happened; listeners are quick and raise nothing."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def add(self, listener: Listener) -> None:
+        """Have `listener` told from now on."""
+        self._listeners.append(listener)
+
+    def tell(self, fact: Fact) -> None:
+        """Pass a fact on."""
+        for listener in self._listeners:
+            listener(fact)

@@ -1,0 +1,170 @@
+"""JobQueue: the queue in the database as one process sees it — its claims, its leases, and the series they are about."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from db import jobs, series as series_rows
+from db.engine import reading, writing
+from fetcher.model import Series, Timeframe, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sqlalchemy import Engine
+
+    from db.jobs import JobRow, Scope
+    from db.series import SeriesRow
+    from fetcher.asking import Listing
+    from fetcher.clock import Clock
+    from fetcher.router import APIRouter
+
+LEASE_SECONDS = 600.0
+
+
+def own_name() -> str:
+    """This process as a lease owner: host, pid and the time the process started, which no later process repeats."""
+    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+
+
+def is_dead(owner: str) -> bool:
+    """Whether an owner was a process of this host that no longer runs; False for other hosts, which only time can tell."""
+    host, pid, started = owner.rsplit(" ", 2)
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    return _started(int(pid)) != started
+
+
+def _started(pid: int) -> str:
+    """Start time of a running process in clock ticks since boot, from /proc; `-` where there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return _running_without_proc(pid)
+    fields = stat.rpartition(")")[2].split()
+    return "-" if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _running_without_proc(pid: int) -> str:
+    if Path("/proc/self/stat").exists():
+        return "-"
+    try:  # not Linux: pids alone must do
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return "-"
+    except PermissionError:
+        return "0"
+    return "0"
+
+
+def as_series(row: SeriesRow) -> Series:
+    """A database row as the value that travels."""
+    return Series(
+        row.id, row.symbol, Timeframe(row.timeframe), row.wanted_start_ms, row.sources, row.anchor_ms, row.listed_ms,
+        row.closed_until_ms,
+    )  # fmt: skip
+
+
+class JobQueue:
+    """Claims jobs for this process and ends them; knows the series and asks for a listing date once per series."""
+
+    def __init__(self, engine: Engine, router: APIRouter, clock: Clock, owner: str) -> None:
+        self._engine = engine
+        self._router = router
+        self._clock = clock
+        self._owner = owner
+        self._lock = Lock()
+        self._learning: dict[int, Lock] = {}
+        self._series: dict[int, Series] = {}
+        self._renewed = 0.0
+
+    def know(self, all_series: Iterable[Series]) -> None:
+        """Take these series as they stand."""
+        self._series.update({series.id: series for series in all_series})
+
+    def series(self, series_id: int) -> Series:
+        """A series by its id, as last read."""
+        if series_id not in self._series:
+            with reading(self._engine) as connection:
+                self.know(map(as_series, series_rows.read_series(connection)))
+        return self._series[series_id]
+
+    def page_slots(self, series: Series) -> int:
+        """Candles per request of the source that will most likely serve the series."""
+        return self._router.page_slots(series)
+
+    def wanted(self, series: Series) -> Window:
+        """What of time can hold closed candles of a listed series, by its source's clock where that is known."""
+        closed = self._router.server_now_if_known(series)
+        start = series.listed_ms or 0
+        return Window(start, max(start, series.grid.floor(closed))) if closed is not None else Window(start, 2**62)
+
+    def take_over_dead(self) -> int:
+        """Put the jobs of processes of this host that died back into the queue; how many."""
+        with reading(self._engine) as connection:
+            dead = [owner for owner in jobs.owners(connection) if is_dead(owner)]
+        if not dead:
+            return 0
+        with writing(self._engine) as connection:
+            return jobs.take_over(connection, dead)
+
+    def claim(self, limit: int, scope: Scope | None) -> list[JobRow]:
+        """Lease up to `limit` due jobs of the scope."""
+        now = self._clock.now_ms()
+        with reading(self._engine) as connection:  # a look costs the writer nothing; most looks find nothing new
+            due = jobs.next_due(connection, scope)
+        if due is None or due > now:
+            return []
+        with writing(self._engine) as connection:
+            return jobs.claim(connection, self._owner, now, now + int(LEASE_SECONDS * 1000), limit, scope)
+
+    def renew_leases(self) -> None:
+        """Keep what this process works on; called often, writes every few minutes."""
+        if self._clock.elapsed() - self._renewed > LEASE_SECONDS / 4:
+            self._renewed = self._clock.elapsed()
+            with writing(self._engine) as connection:
+                jobs.renew(connection, self._owner, self._clock.now_ms() + int(LEASE_SECONDS * 1000))
+
+    def next_due(self, scope: Scope | None) -> int | None:
+        """When the next job of the scope may be claimed, ms UTC; None when there is none."""
+        with reading(self._engine) as connection:
+            return jobs.next_due(connection, scope)
+
+    def end(self, job_id: int, status: str, error: str | None, *, not_before: int, count: bool) -> None:
+        """Write down how a job left: done, queued again at `not_before`, or failed."""
+        now = self._clock.now_ms()
+        with writing(self._engine) as connection:
+            if status == jobs.DONE:
+                jobs.finish(connection, job_id, now)
+            elif status == jobs.FAILED:
+                jobs.fail(connection, job_id, error or "", now)
+            else:
+                jobs.requeue(connection, job_id, not_before, error, now, count_attempt=count)
+
+    def release(self, job_ids: list[int]) -> None:
+        """Give jobs back as they were claimed, without counting an attempt."""
+        if job_ids:
+            with writing(self._engine) as connection:
+                jobs.release(connection, job_ids)
+
+    def learn_listing(self, series_id: int, ask: Callable[[Series], Listing]) -> None:
+        """Find out when a market was listed, once for all threads; what was planned before that date is dropped."""
+        with self._lock:
+            learning = self._learning.setdefault(series_id, Lock())
+        with learning:
+            series = self.series(series_id)
+            if series.listed_ms is not None:
+                return
+            listing = ask(series)
+            with writing(self._engine) as connection:
+                series_rows.set_listing(
+                    connection, series_id, listing.listed_ms, listing.listed_ms, json.dumps(listing.evidence)
+                )
+                jobs.drop_before(connection, series_id, listing.listed_ms)
+            self._series[series_id] = replace(series, listed_ms=listing.listed_ms, anchor_ms=listing.listed_ms)

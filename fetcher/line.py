@@ -1,0 +1,173 @@
+"""SourceLine: one source as the router uses it — its client, endpoints and gates, its clock, budget and symbols."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from db import state
+from db.engine import reading, writing
+from db.series import source_clock
+from fetcher.clients.base import CandleRequest, Market
+from fetcher.clients.http import HttpRecord
+from fetcher.errors import RateLimited, SourceDown, SourceError
+from fetcher.model import DAY, MINUTE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy import Engine
+
+    from fetcher.clients.base import Answer, BaseAPIClient, Endpoint
+    from fetcher.clock import Clock, ServerClock
+    from fetcher.model import Timeframe
+    from fetcher.resilience.budget import Budget
+    from fetcher.resilience.gate import Gate
+    from fetcher.resilience.health import Health
+    from fetcher.wire import WirePage
+
+_SYMBOLS_AGE_MS = DAY
+_ASK_AGAIN_MS = MINUTE  # after a time endpoint or a symbol list failed
+
+
+class SourceLine:
+    """Everything that belongs to one source in this process; shared by all threads."""
+
+    def __init__(
+        self,
+        client: BaseAPIClient,
+        gates: Mapping[Endpoint, Gate],
+        budget: Budget,
+        server: ServerClock,
+        health: Health,
+        engine: Engine,
+        clock: Clock,
+        symbols: Mapping[str, str],
+    ) -> None:
+        self.client = client
+        self.source = client.source
+        self.budget = budget
+        self.server = server
+        self.health = health
+        self._gates = gates
+        self._engine = engine
+        self._clock = clock
+        self._symbols = symbols
+        self._lock = Lock()
+        self._clock_lock = Lock()
+        self._markets_lock = Lock()  # held while the list is asked for, so that it is asked for once
+        self._clock_asked_ms: int | None = None
+        self._markets: dict[str, Market] | None = None
+        self._markets_at = 0
+        self._proven_ms: int | None = None
+
+    def admit(self) -> tuple[Endpoint, Gate, bool]:
+        """The first endpoint that may be asked, with its gate and whether this is its probe; else raises why not."""
+        refusals: list[SourceError] = []
+        for endpoint, gate in self._gates.items():
+            try:
+                return endpoint, gate, gate.admit()
+            except (RateLimited, SourceDown) as refusal:
+                refusals.append(refusal)
+        raise min(refusals, key=lambda e: e.until_ms if isinstance(e, RateLimited) else getattr(e, "retry_at_ms", 0) or 0)
+
+    def candles(
+        self, endpoint: Endpoint, market_id: str, timeframe: Timeframe, start: int | None, end: int | None, limit: int | None
+    ) -> Answer[WirePage]:
+        """One request for candles of a market by the source's own id."""
+        return self.client.candles(endpoint, CandleRequest(market_id, timeframe, start, end, limit))
+
+    # the source's clock
+
+    def claim_clock_reading(self) -> bool:
+        """Whether the caller should read the time endpoint now; others wait here until it is done."""
+        if self.server.is_fresh() or not self.client.capabilities.time_cost:
+            return False
+        self._clock_lock.acquire()
+        now = self._clock.now_ms()
+        recent = self._clock_asked_ms is not None and now - self._clock_asked_ms < _ASK_AGAIN_MS
+        if self.server.is_fresh() or recent:
+            self._clock_lock.release()
+            return False
+        return True
+
+    def clock_reading_done(self) -> None:
+        """Let the others go on, whether the reading came or not."""
+        self._clock_asked_ms = self._clock.now_ms()
+        self._clock_lock.release()
+
+    def learn_clock(self, server_ms: int, record: HttpRecord) -> None:
+        """Take the time endpoint's word, unless its own Date header contradicts it."""
+        dated = self.server.dated_ms(record.headers.get("Date"))
+        self.server.learn(server_ms if dated is None else min(server_ms, dated + 999))
+
+    def proven_ms(self, record: HttpRecord) -> int | None:
+        """The source's clock (ms UTC) proven by an answer, else the newest that any run has proven."""
+        proven = self.server.proven_ms(record.sent_at, record.headers.get("Date"))
+        with self._lock:
+            if proven is None:
+                return self._last_proven()
+            if self._proven_ms is None or proven > self._proven_ms:
+                self._proven_ms = proven
+            return proven
+
+    def _last_proven(self) -> int | None:
+        if self._proven_ms is None:
+            with reading(self._engine) as connection:
+                known = source_clock(connection, self.source)
+            self._proven_ms = None if known is None else known.clock_ms
+        return self._proven_ms
+
+    @property
+    def newest_proven_ms(self) -> int | None:
+        """The newest clock proven by this process, to be kept for runs that find none."""
+        return self._proven_ms
+
+    # the source's markets
+
+    def market_id(self, symbol: str, ask: Callable[[], object]) -> str:
+        """The source's own id of a symbol: configured, listed, or made by its rule while the list cannot be had."""
+        configured = self._symbols.get(symbol)
+        if configured is not None:
+            return configured
+        market = self.market(symbol, ask)
+        return self.client.market_id(symbol) if market is None else market.id
+
+    def market(self, symbol: str, ask: Callable[[], object]) -> Market | None:
+        """What the source lists of a symbol; None when it does not, or its list cannot be had."""
+        with self._markets_lock:
+            now = self._clock.now_ms()
+            if self._markets is None or now - self._markets_at > _SYMBOLS_AGE_MS:
+                self._load_markets(now, ask)
+            return None if self._markets is None else self._markets.get(symbol)
+
+    def _load_markets(self, now: int, ask: Callable[[], object]) -> None:
+        key = f"symbols:{self.source}"
+        with reading(self._engine) as connection:
+            cached = state.cache_get(connection, key)
+        if cached is not None:
+            markets = msgspec.json.decode(cached[0], type=list[Market])
+            self._markets, self._markets_at = {m.symbol: m for m in markets}, cached[1]
+            if abs(now - cached[1]) <= _SYMBOLS_AGE_MS:
+                return
+        listed = ask()
+        if isinstance(listed, list):
+            with writing(self._engine) as connection:
+                state.cache_put(connection, key, msgspec.json.encode(listed).decode(), now)
+            self._markets, self._markets_at = {m.symbol: m for m in listed}, now
+        else:
+            self._markets_at = now - _SYMBOLS_AGE_MS + _ASK_AGAIN_MS
+            self._markets = self._markets or {}
+
+    # what answers tell
+
+    def note_answer(self, record: HttpRecord | object) -> float:
+        """Count in what an answer says of used weight; returns the seconds it took (0 when there was none)."""
+        if not isinstance(record, HttpRecord):
+            return 0.0
+        used = self.client.used_weight(record)
+        if used is not None:
+            self.budget.saw(used, record.sent_at)
+        return record.seconds

@@ -1,0 +1,99 @@
+"""What is missing, as jobs in the order they should be worked. Pure: values in, values out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fetcher.gaps import GapDetector, pages
+from fetcher.model import DAY, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fetcher.model import Series
+
+JOB_PAGES = 20  # a job is claimed, leased and retried as one: big enough to be cheap, small enough to share
+
+TAIL, GAP, BACKFILL, HEAL, RECHECK = "tail", "gap", "backfill", "heal", "recheck"
+PRIORITY = {TAIL: 10, GAP: 20, HEAL: 30, BACKFILL: 40, RECHECK: 50}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """One job to queue: a window (ms UTC) of one series that coverage does not explain yet."""
+
+    series_id: int
+    kind: str
+    window: Window
+
+    @property
+    def priority(self) -> int:
+        """Smaller is sooner."""
+        return PRIORITY[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database knows of one series: coverage, and windows of jobs that are open or given up (ms UTC)."""
+
+    stored: tuple[Window, ...] = ()
+    absent: tuple[Window, ...] = ()
+    jobs: tuple[Window, ...] = ()
+
+
+def plan_series(series: Series, closed_until: int, known: Known, *, page_slots: int = 1000) -> list[PlannedJob]:
+    """Jobs for every slot of `[first wanted, closed_until)` that is neither covered nor already a job's.
+
+    After everything stored comes the tail; between stored windows are gaps; what lies before the first stored candle,
+    or all of a new series but its newest page, is backfill. Newest first within each kind.
+    """
+    detector = GapDetector(series.grid)
+    first = series.first_ms
+    if closed_until <= first:
+        return []
+    wanted = Window(first, closed_until)
+    missing = detector.missing(wanted, (*known.stored, *known.absent, *known.jobs))
+    covered = (*known.stored, *known.absent)
+    oldest = min((w.start for w in covered), default=closed_until)
+    newest = max((w.end for w in covered), default=closed_until)
+    jobs: list[PlannedJob] = []
+    for window in missing:
+        if window.start >= newest:
+            if not _silent_tail(window, known):
+                jobs += _cut(series, TAIL, window, page_slots)
+        elif window.end > oldest:
+            jobs += _cut(series, GAP, window, page_slots)
+        elif covered or known.jobs:
+            jobs += _cut(series, BACKFILL, window, page_slots)
+        else:
+            head = max(window.start, series.grid.advance(series.grid.ceil(window.end), -page_slots))
+            jobs += _cut(series, TAIL, Window(head, window.end), page_slots)
+            jobs += _cut(series, BACKFILL, Window(window.start, head), page_slots)
+    return sorted(jobs, key=lambda job: (job.priority, -job.window.start))
+
+
+def plan_range(series: Series, asked: Window, closed_until: int, known: Known, *, page_slots: int = 1000) -> list[PlannedJob]:
+    """Backfill jobs for the slots of `asked` that are closed, listed, and neither covered nor already a job's."""
+    grid = series.grid
+    start = grid.ceil(max(asked.start, series.listed_ms or 0))
+    wanted = Window(start, max(start, min(asked.end, closed_until)))
+    missing = GapDetector(grid).missing(wanted, (*known.stored, *known.absent, *known.jobs))
+    jobs = [job for window in missing for job in _cut(series, BACKFILL, window, page_slots)]
+    return sorted(jobs, key=lambda job: -job.window.start)
+
+
+def interleave(per_series: Sequence[Sequence[PlannedJob]]) -> list[PlannedJob]:
+    """All jobs by priority, taking turns between the series, so that none waits for another's long history."""
+    turns = [(job.priority, turn, at, job) for at, jobs in enumerate(per_series) for turn, job in enumerate(jobs)]
+    return [job for *_, job in sorted(turns, key=lambda entry: entry[:3])]
+
+
+def _cut(series: Series, kind: str, window: Window, page_slots: int) -> list[PlannedJob]:
+    return [PlannedJob(series.id, kind, part) for part in pages(window, series.grid, page_slots * JOB_PAGES)]
+
+
+def _silent_tail(window: Window, known: Known) -> bool:
+    """Whether to leave a tail alone for now: a market proven silent up to here is asked ever more rarely."""
+    before = next((w for w in known.absent if w.end == window.start), None)
+    return before is not None and window.span < min(before.span // 4, DAY)

@@ -1,0 +1,134 @@
+"""Planning: reads coverage and queue, lets the planner decide, and queues the jobs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from db import coverage, jobs, series as series_rows
+from db.engine import reading, writing
+from db.jobs import NewJob
+from fetcher.events import Planned
+from fetcher.model import Window
+from fetcher.planner import JOB_PAGES, RECHECK, TAIL, Known, PlannedJob, interleave, plan_range, plan_series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from db.intervals import Interval
+    from db.jobs import JobRow
+    from fetcher.clock import Clock
+    from fetcher.model import Series
+    from fetcher.router import APIRouter
+
+
+class Planning:
+    """Turns what the configuration wants, less what the database can explain, into queued jobs."""
+
+    def __init__(self, engine: Engine, clock: Clock, router: APIRouter) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._router = router
+
+    def queue_missing(self, all_series: Sequence[Series]) -> Planned:
+        """Queue a job for everything that coverage and open jobs leave unexplained, and for absences due again."""
+        closed = {series.id: self.closed_until(series) for series in all_series}
+        with reading(self._engine) as connection:
+            covered = coverage.read_all(connection)
+            open_jobs = jobs.open_windows(connection)
+            due = coverage.due_rechecks(connection, self._clock.now_ms())
+        known = _known(covered, open_jobs)
+        planned = interleave(
+            [plan_series(s, closed[s.id], known[s.id], page_slots=self._router.page_slots(s)) for s in all_series]
+        )
+        ours = {series.id for series in all_series}
+        asked = {(job.series_id, job.start_ms) for job in open_jobs if job.kind == RECHECK}
+        rechecks = [
+            PlannedJob(series_id, RECHECK, Window(interval.start_ms, interval.end_ms))
+            for series_id, interval in due
+            if series_id in ours and (series_id, interval.start_ms) not in asked
+        ]
+        self._queue([*planned, *rechecks], open_jobs, all_series)
+        return _account(planned, all_series)
+
+    def queue_ranges(self, asked: Sequence[tuple[Series, Window]]) -> Planned:
+        """Queue backfill jobs for what coverage and open jobs leave unexplained of these windows."""
+        with reading(self._engine) as connection:
+            open_jobs = jobs.open_windows(connection)
+        planned = interleave(self.ranges(asked, open_jobs))
+        all_series = list({series.id: series for series, _ in asked}.values())
+        self._queue(planned, open_jobs, all_series)
+        return _account(planned, all_series)
+
+    def ranges(self, asked: Sequence[tuple[Series, Window]], open_jobs: Sequence[JobRow] = ()) -> list[list[PlannedJob]]:
+        """What these windows lack, as jobs per entry, newest first; changes nothing."""
+        with reading(self._engine) as connection:
+            known = _known(coverage.read_all(connection), open_jobs)
+        return [
+            plan_range(
+                series, window, self.closed_until(series), known[series.id], page_slots=self._router.page_slots(series)
+            )
+            for series, window in asked
+        ]
+
+    def closed_until(self, series: Series) -> int:
+        """Up to where candles of a series are closed: by its source's clock, else the last proven, else ours (to plan by)."""
+        proven = self._proven_until(series)
+        return series.grid.floor(self._clock.now_ms()) if proven is None else proven
+
+    def _proven_until(self, series: Series) -> int | None:
+        now = self._router.server_now(series)
+        return series.closed_until_ms if now is None else series.grid.floor(now)
+
+    def _queue(self, planned: Sequence[PlannedJob], open_jobs: Sequence[JobRow], all_series: Sequence[Series]) -> None:
+        proven = {series.id: self._proven_until(series) for series in all_series}
+        closed = {s.id: ms for s in all_series if (ms := proven[s.id]) is not None and ms > (s.closed_until_ms or 0)}
+        if not planned and not closed:
+            return
+        grids = {series.id: series for series in all_series}
+        with writing(self._engine) as connection:
+            self._add(connection, planned, open_jobs, grids)
+            series_rows.set_closed_until(connection, closed)
+
+    def _add(
+        self, connection: Connection, planned: Iterable[PlannedJob], open_jobs: Iterable[JobRow],
+        all_series: Mapping[int, Series],
+    ) -> None:  # fmt: skip
+        """Queue the jobs; a tail that goes on where a waiting tail ends makes that one longer, and due now."""
+        now = self._clock.now_ms()
+        waiting = {(job.series_id, job.end_ms): job for job in open_jobs if (job.kind, job.status) == (TAIL, jobs.QUEUED)}
+        new: list[NewJob] = []
+        for job in planned:
+            earlier = waiting.get((job.series_id, job.window.start)) if job.kind == TAIL else None
+            if earlier is not None and self._fits_one_job(all_series[job.series_id], earlier, job.window.end):
+                jobs.resize(connection, earlier.id, earlier.start_ms, job.window.end)
+                jobs.retry(connection, [earlier.id], now)
+            else:
+                new.append(NewJob(job.series_id, job.kind, job.window.start, job.window.end, job.priority))
+        jobs.add(connection, new, now)
+
+    def _fits_one_job(self, series: Series, job: JobRow, end_ms: int) -> bool:
+        return series.grid.count(Window(job.start_ms, end_ms)) <= self._router.page_slots(series) * JOB_PAGES
+
+
+def _known(covered: Mapping[int, Sequence[Interval]], open_jobs: Iterable[JobRow]) -> defaultdict[int, Known]:
+    """Coverage and open jobs as the planner wants them, by series id."""
+    windows: defaultdict[int, list[Window]] = defaultdict(list)
+    for job in open_jobs:
+        windows[job.series_id].append(Window(job.start_ms, job.end_ms))
+    found: defaultdict[int, Known] = defaultdict(Known)
+    for series_id in {*covered, *windows}:
+        parts = covered.get(series_id, ())
+        found[series_id] = Known(
+            tuple(Window(i.start_ms, i.end_ms) for i in parts if i.state == coverage.STORED),
+            tuple(Window(i.start_ms, i.end_ms) for i in parts if i.state == coverage.ABSENT),
+            tuple(windows[series_id]),
+        )
+    return found
+
+
+def _account(planned: Sequence[PlannedJob], all_series: Iterable[Series]) -> Planned:
+    grids = {series.id: series.grid for series in all_series}
+    return Planned(len(planned), sum(grids[job.series_id].count(job.window) for job in planned))

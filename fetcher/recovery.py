@@ -1,0 +1,278 @@
+"""RecoveryManager: works the queue — claims jobs, lets fetchers ask and one writer commit, retries, gives up."""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fetcher.errors import AuthenticationFailed, CannotServe, RateLimited, SourceDown, SourceError, Stopped, Unproven
+from fetcher.events import JobEnded, PageStored
+from fetcher.gaps import pages
+from fetcher.model import Window
+from fetcher.planner import RECHECK
+from fetcher.resilience.retry import JOB_ATTEMPTS, job_delay
+from fetcher.writer import Committed, OpenJob, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from db.jobs import JobRow, Scope
+    from fetcher.asking import Asker
+    from fetcher.clock import Clock
+    from fetcher.events import Fact
+    from fetcher.jobqueue import JobQueue
+    from fetcher.storage import Page, Storage
+
+PATIENCE_SECONDS = 30.0  # a run waits for jobs due within this, and ends when everything rests longer
+UNPROVEN_SECONDS = 60.0  # what is missing at the newest edge needs the next candle to be proven: no use asking sooner
+IDLE_ROUNDS = 3  # rounds of confirming that bring nothing; then it is left for later
+_LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens
+_CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
+
+LEARN, PAGE, CONFIRM = "learn", "page", "confirm"
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    job: OpenJob
+    kind: str
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    job: OpenJob
+
+
+@dataclass(frozen=True, slots=True)
+class _TaskFailed:
+    job: OpenJob
+    error: Exception
+
+
+_Happening = Committed | _Learned | _TaskFailed | Exception
+
+
+class RecoveryManager:
+    """Works jobs to their end with `workers` requests in flight and bounded memory; one instance works once at a time."""
+
+    def __init__(
+        self, asker: Asker, storage: Storage, jobs: JobQueue, clock: Clock, stop: Event, workers: int,
+        tell: Callable[[Fact], None],
+    ) -> None:  # fmt: skip
+        self._asker = asker
+        self._storage = storage
+        self._jobs = jobs
+        self._clock = clock
+        self._stop = stop
+        self._workers = workers
+        self._tell = tell
+        self._happened: queue.SimpleQueue[_Happening] = queue.SimpleQueue()
+        self._open: dict[int, OpenJob] = {}
+        self._todo: deque[_Task] = deque()
+        self._flying = 0
+        self._claim_after = 0.0
+
+    def work(self, scope: Scope | None = None, deadline: float | None = None) -> None:
+        """Work every job of `scope` that is due, or comes due within PATIENCE_SECONDS, until none is left.
+
+        Stops early at `deadline` (the clock's elapsed seconds) or when the stop event is set: what is in flight is
+        committed, everything else goes back to the queue. Raises what the writer met (a full disk, a lost database).
+        """
+        writer = Writer(self._storage, self._clock, self._happened.put)
+        writer.start()
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fetch")
+        try:
+            while not self._stopping(deadline):
+                self._claim(scope)
+                self._submit(pool, writer)
+                if self._open:
+                    self._react(deadline)
+                elif not self._wait_for_due(scope, deadline):
+                    break
+        finally:
+            self._todo.clear()
+            pool.shutdown(wait=True, cancel_futures=True)
+            writer.close()
+            self._drain()
+            self._jobs.release([job.id for job in self._open.values()])
+            self._open.clear()
+        if writer.error is not None:
+            raise writer.error
+
+    def _stopping(self, deadline: float | None) -> bool:
+        if deadline is not None and self._clock.elapsed() >= deadline:
+            self._stop.set()
+        return self._stop.is_set()
+
+    def _claim(self, scope: Scope | None) -> None:
+        """Keep enough jobs open that no fetcher idles: tasks for twice the fetchers, or nothing left to claim."""
+        self._jobs.renew_leases()
+        while len(self._todo) + self._flying < 2 * self._workers and self._clock.elapsed() >= self._claim_after:
+            claimed = self._jobs.claim(max(1, self._workers // 2), scope)
+            if not claimed:
+                self._claim_after = self._clock.elapsed() + _CLAIM_PAUSE
+            for row in claimed:
+                job = OpenJob(row, self._jobs.series(row.series_id))
+                self._open[job.id] = job
+                self._begin(job)
+
+    def _begin(self, job: OpenJob) -> None:
+        """Schedule what a job needs first: its market's listing date, the pages that are missing, or a second look."""
+        if job.series.listed_ms is None:
+            self._schedule(job, LEARN, [job.window])
+            return
+        job.narrow(self._jobs.wanted(job.series))
+        if job.row.kind == RECHECK:
+            self._schedule(job, CONFIRM, [job.window] if job.window else [])
+            return
+        slots = self._jobs.page_slots(job.series)
+        missing = self._storage.missing(job.series, job.window)
+        self._schedule(job, PAGE, [page for window in missing for page in pages(window, job.series.grid, slots)])
+
+    def _schedule(self, job: OpenJob, kind: str, windows: list[Window]) -> None:
+        if not windows:
+            self._end(job, "done", None)
+            return
+        job.confirming = kind == CONFIRM
+        job.expect(len(windows))
+        self._todo.extend(_Task(job, kind, window) for window in windows)
+
+    def _submit(self, pool: ThreadPoolExecutor, writer: Writer) -> None:
+        while self._todo and self._flying < 2 * self._workers:
+            pool.submit(self._fetch, self._todo.popleft(), writer)
+            self._flying += 1
+
+    def _fetch(self, task: _Task, writer: Writer) -> None:
+        """One fetcher's task; everything it can meet ends as an event for the coordinator."""
+        job = task.job
+        try:
+            if self._stop.is_set():
+                raise Stopped("the run is ending")  # noqa: TRY301 (one way out for every end)
+            if task.kind == LEARN:
+                self._jobs.learn_listing(job.series.id, self._asker.listing)
+                self._happened.put(_Learned(job))
+                return
+            page = self._ask(task)
+        except Exception as error:  # noqa: BLE001 (the edge that turns any failure into the job's last_error)
+            self._happened.put(_TaskFailed(job, error))
+            return
+        if page.closed_until is not None:
+            job.narrow(Window(0, page.closed_until))
+        writer.put(job, page)
+
+    def _ask(self, task: _Task) -> Page:
+        series = task.job.series
+        if task.kind == PAGE:
+            return self._asker.page(series, task.window)
+        if task.job.row.kind == RECHECK:
+            return self._asker.absence(series, task.window, self._storage.answers(series, task.window))
+        return self._asker.absence(series, self._storage.absent_around(series, task.window), 1)
+
+    def _react(self, deadline: float | None) -> None:
+        """Handle what happened, waiting for the first of it only so long that deadline and stop are still noticed."""
+        seconds = _LOOK_SECONDS
+        if deadline is not None:
+            seconds = max(0.0, min(seconds, self._clock.real_seconds(deadline - self._clock.elapsed())))
+        try:
+            self._handle(self._happened.get(timeout=seconds))
+        except queue.Empty:
+            return
+        self._drain()
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                self._handle(self._happened.get_nowait())
+            except queue.Empty:
+                return
+
+    def _handle(self, happening: _Happening) -> None:
+        match happening:
+            case Committed():
+                self._flying -= len(happening.pages)
+                for job, page in happening.pages:
+                    self._tell(_progress(job, page))
+                for job in happening.ended:
+                    self._settle(job, happening.stored.missing.get(job.id))
+            case _Learned(job):
+                self._flying -= 1
+                job.series = self._jobs.series(job.series.id)
+                job.settled()
+                self._begin(job)
+            case _TaskFailed(job, error):
+                self._flying -= 1
+                if job.settled(error=error):
+                    self._settle(job, None)
+            case _:
+                self._stop.set()  # the writer cannot go on: nothing more can be kept
+
+    def _settle(self, job: OpenJob, missing: list[Window] | None) -> None:
+        """Nothing of a job is in flight any more: end it, confirm its holes, or put it back.
+
+        `missing` is what the commit of its last page found still uncovered; with nothing missing it also ended the job.
+        """
+        if isinstance(job.error, Stopped):
+            return  # goes back to the queue as it is
+        if job.error is not None:
+            self._give_back(job, job.error)
+        elif missing == []:
+            self._forget(job, "done", None)
+        elif job.row.kind == RECHECK:
+            self._end(job, "done", None)
+        else:
+            holes = self._storage.missing(job.series, job.window) if missing is None else missing
+            if not holes:
+                self._end(job, "done", None)
+            elif job.fruitless_rounds(sum(hole.span for hole in holes)) > IDLE_ROUNDS:
+                self._give_back(job, Unproven("the answers keep contradicting each other"))
+            else:
+                self._schedule(job, CONFIRM, holes)
+
+    def _give_back(self, job: OpenJob, error: Exception) -> None:
+        """Queue a job again with a growing delay or until its source may be asked; give it up where waiting is no use."""
+        now = self._clock.now_ms()
+        attempts = job.row.attempts + 1
+        message = str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {error}"
+        match error:
+            case RateLimited():
+                self._end(job, "queued", message, not_before=error.until_ms, count=False)
+            case SourceDown() if error.retry_at_ms is not None:
+                self._end(job, "queued", message, not_before=error.retry_at_ms, count=False)
+            case CannotServe() | AuthenticationFailed():
+                self._end(job, "failed", message)
+            case _ if attempts >= JOB_ATTEMPTS:
+                self._end(job, "failed", f"given up after {attempts} attempts: {message}")
+            case _:
+                least = UNPROVEN_SECONDS if isinstance(error, Unproven) else 0.0
+                delay = max(least, job_delay(attempts))
+                self._end(job, "queued", message, not_before=now + int(delay * 1000))
+
+    def _end(self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, count: bool = True) -> None:
+        self._jobs.end(job.id, status, error, not_before=not_before, count=count)
+        self._forget(job, status, error)
+
+    def _forget(self, job: OpenJob, status: str, error: str | None) -> None:
+        self._open.pop(job.id, None)
+        self._tell(JobEnded(job.id, job.row.kind, str(job.series), job.row.start_ms, job.row.end_ms, status, error))
+
+    def _wait_for_due(self, scope: Scope | None, deadline: float | None) -> bool:
+        """Wait for the next job that comes due within patience and deadline; False when there is none."""
+        due = self._jobs.next_due(scope)
+        if due is None:
+            return False
+        seconds = max(0.0, (due - self._clock.now_ms()) / 1000)
+        if seconds > PATIENCE_SECONDS or (deadline is not None and self._clock.elapsed() + seconds >= deadline):
+            return False
+        self._clock.wait(self._stop, seconds + 0.001)
+        self._claim_after = 0.0
+        return True
+
+
+def _progress(job: OpenJob, page: Page) -> PageStored:
+    absent = [(part.window.start, part.window.end) for part in page.absent]
+    return PageStored(str(job.series), page.batch.source, len(page.batch.rows), len(page.refused), tuple(absent))

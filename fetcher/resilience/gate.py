@@ -1,0 +1,112 @@
+"""What stands before each request to an endpoint: stop-until, breaker, budget; and where its outcome is reported."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from db import breakers, endpoints
+from db.engine import reading, writing
+from fetcher.clock import format_utc
+from fetcher.errors import RateLimited, SourceDown
+from fetcher.resilience.breaker import CLOSED, OPEN, PROBE_SECONDS, BreakerState, after_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+
+    from db.endpoints import EndpointRow
+    from fetcher.clock import Clock
+
+_FRESH_SECONDS = 0.05  # how long a look at the database serves all threads: what another process learns arrives this late
+
+
+class Gate:
+    """One endpoint's admission: rests asked for by the exchange and breaker states hold across processes."""
+
+    def __init__(self, engine: Engine, clock: Clock, endpoint: str, pool: str, owner: str) -> None:
+        self._engine = engine
+        self._clock = clock
+        self.endpoint = endpoint
+        self.pool = pool
+        self._owner = owner
+        self._lock = Lock()
+        self._seen: tuple[float, EndpointRow, EndpointRow] | None = None
+
+    def admit(self) -> bool:
+        """Let a request through, or raise RateLimited or SourceDown; True when it is the one probe of a half-open breaker."""
+        row, pool = self._look()
+        now = self._clock.now_ms()
+        for place in (pool, row):
+            if place.stop_until is not None and place.stop_until > now:
+                raise RateLimited(
+                    f"{self.endpoint} rests until {format_utc(place.stop_until)}: {place.stop_reason}",
+                    place.stop_until,
+                    whole_pool=place is pool,
+                )
+        if row.breaker == CLOSED:
+            return False
+        resting = _state(row).rests_until() if row.breaker == OPEN else row.probe_until
+        if resting is not None and resting > now:
+            raise SourceDown(f"{self.endpoint} rests until {format_utc(resting)} after failing: {row.last_error}", resting)
+        until = now + int(PROBE_SECONDS * 1000)
+        with writing(self._engine) as connection:
+            claimed = breakers.claim_probe(connection, self.endpoint, self._owner, now, until)
+        self._seen = None
+        if not claimed:
+            raise SourceDown(f"{self.endpoint} is being probed after failing: {row.last_error}", until)
+        return True
+
+    def succeeded(self) -> None:
+        """Report an answered request: ends a row of failures, and a probe's success closes the breaker."""
+        row, _ = self._look()
+        if row.breaker != CLOSED or row.failures:
+            self._update(lambda state, now: after_outcome(state, now, succeeded=True))
+
+    def failed(self) -> None:
+        """Report a failed request: the fifth in a row opens the breaker."""
+        self._update(lambda state, now: after_outcome(state, now, succeeded=False))
+
+    def undecided(self, *, probe: bool) -> None:
+        """Report an outcome that says nothing of the endpoint's health (rate limit, refused key): frees the probe."""
+        if probe:
+            with writing(self._engine) as connection:
+                breakers.release_probe(connection, self.endpoint)
+            self._seen = None
+
+    def rest(self, error: RateLimited) -> None:
+        """Stop this endpoint, or everything that shares its address, until the error's time."""
+        with writing(self._engine) as connection:
+            endpoints.stop(connection, self.pool if error.whole_pool else self.endpoint, error.until_ms, str(error))
+        self._seen = None
+
+    def _update(self, change: Callable[[BreakerState, int], BreakerState]) -> None:
+        now = self._clock.now_ms()
+        with writing(self._engine) as connection:
+            state = change(_state(_row(connection, self.endpoint)), now)
+            breakers.set_breaker(
+                connection, self.endpoint, state.state, state.failures, state.successes, state.opened_ms
+            )
+        self._seen = None
+
+    def _look(self) -> tuple[EndpointRow, EndpointRow]:
+        with self._lock:
+            seen = self._seen
+            if seen is None or self._clock.elapsed() - seen[0] > _FRESH_SECONDS:
+                with reading(self._engine) as connection:
+                    row = _row(connection, self.endpoint)
+                    pool = _row(connection, self.pool)
+                self._seen = seen = (self._clock.elapsed(), row, pool)
+            return seen[1], seen[2]
+
+
+def _row(connection: Connection, endpoint: str) -> EndpointRow:
+    row = endpoints.read(connection, endpoint)
+    if row is None:
+        raise LookupError(f"endpoint {endpoint} has no row; app.build makes one for each")
+    return row
+
+
+def _state(row: EndpointRow) -> BreakerState:
+    return BreakerState(row.breaker, row.failures, row.successes, row.opened_ms)

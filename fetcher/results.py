@@ -1,0 +1,98 @@
+"""What a run leaves behind: per series what is still missing and why, and the worst of it as exit code."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from db import coverage, jobs, series as series_rows
+from db.engine import reading
+from fetcher.gaps import GapDetector
+from fetcher.jobqueue import as_series
+from fetcher.model import Window
+from fetcher.outcome import EXIT_CODES, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Engine
+
+    from db.jobs import JobRow
+    from fetcher.model import Series
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesResult:
+    """One series: slots neither stored nor proven absent in its wanted range, and its jobs that wait or were given up."""
+
+    series: Series
+    missing: int
+    queued: int
+    failed: int
+    last_error: str | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """OK only when nothing is missing."""
+        if self.failed:
+            return Outcome.FAILED
+        return Outcome.PARTIAL if self.missing or self.queued else Outcome.OK
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended; `outcome` is the worst of its series'."""
+
+    series: tuple[SeriesResult, ...]
+    timed_out: bool = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of the series' outcomes."""
+        worst = Outcome.OK
+        for result in self.series:
+            worst = worst.worsened(result.outcome)
+        return worst
+
+    @property
+    def missing(self) -> int:
+        """Slots still missing in all series together."""
+        return sum(result.missing for result in self.series)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing is missing, else 1."""
+        return EXIT_CODES[self.outcome]
+
+
+def wanted_window(series: Series) -> Window:
+    """The range that a series is to hold: from the later of start and listing to its last proven close."""
+    return Window(series.first_ms, max(series.first_ms, series.closed_until_ms or 0))
+
+
+def read_result(
+    engine: Engine, chosen: Iterable[Series], *, timed_out: bool = False, within: Window | None = None
+) -> RunResult:
+    """What is missing of the chosen series now, in their whole wanted range or `within` a window."""
+    with reading(engine) as connection:
+        rows = {row.id: as_series(row) for row in series_rows.read_series(connection)}
+        covered = coverage.read_all(connection)
+        open_jobs: defaultdict[int, list[JobRow]] = defaultdict(list)
+        for job in jobs.open_windows(connection):
+            open_jobs[job.series_id].append(job)
+    results = []
+    for series in (rows[series.id] for series in chosen):
+        wanted = wanted_window(series)
+        if within is not None:
+            start = series.grid.ceil(max(within.start, series.listed_ms or 0))
+            wanted = Window(start, max(start, min(within.end, series.closed_until_ms or start)))
+        known = [Window(i.start_ms, i.end_ms) for i in covered.get(series.id, ())]
+        missing = sum(series.grid.count(w) for w in GapDetector(series.grid).missing(wanted, known))
+        mine = open_jobs[series.id]
+        if within is not None:
+            mine = [job for job in mine if job.start_ms < within.end and job.end_ms > within.start]
+        failed = [job for job in mine if job.status == jobs.FAILED]
+        error = next((job.last_error for job in (*failed, *mine) if job.last_error), None)
+        results.append(SeriesResult(series, missing, len(mine) - len(failed), len(failed), error))
+    return RunResult(tuple(results), timed_out)

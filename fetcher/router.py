@@ -1,0 +1,212 @@
+"""APIRouter: which source answers, through which endpoint, after how many tries; and a plain account of each attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from fetcher.errors import (
+    AuthenticationFailed,
+    CannotServe,
+    RateLimited,
+    RetryableError,
+    SourceDown,
+    SourceError,
+    Stopped,
+)
+from fetcher.events import Attempt
+from fetcher.resilience.retry import TRIES, pauses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from threading import Event
+
+    from fetcher.clients.base import Answer, Endpoint
+    from fetcher.clients.http import HttpRecord
+    from fetcher.clock import Clock
+    from fetcher.line import SourceLine
+    from fetcher.model import Series, Timeframe, Window
+    from fetcher.wire import WirePage
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A page of candles with who served it, and the source's clock (ms UTC) that its answer proves; None if unknown."""
+
+    page: WirePage
+    source: str
+    route: str
+    proven_ms: int | None
+
+
+class APIRouter:
+    """Asks the best source that can answer; fails over when one cannot be reached, never because it has no candles."""
+
+    def __init__(
+        self, lines: Mapping[str, SourceLine], clock: Clock, stop: Event, tell: Callable[[Attempt], None]
+    ) -> None:
+        self._lines = lines
+        self._clock = clock
+        self._stop = stop
+        self._tell = tell
+
+    def lines_for(self, series: Series) -> list[SourceLine]:
+        """The sources of a series that offer its timeframe, in order of preference."""
+        named = [self._lines[name] for name in series.sources if name in self._lines]
+        return [line for line in named if series.timeframe.name in line.client.capabilities.timeframes]
+
+    def page_slots(self, series: Series) -> int:
+        """Candles per request of the preferred source of a series."""
+        lines = self.lines_for(series)
+        return lines[0].client.capabilities.rows_per_request if lines else 1000
+
+    def server_now(self, series: Series) -> int | None:
+        """The clock of the preferred source that can tell it, ms UTC, asked for when it is not known; else None."""
+        for line in self.lines_for(series):
+            now = self._source_now(line)
+            if now is not None:
+                return now
+        return None
+
+    def server_now_if_known(self, series: Series) -> int | None:
+        """The clock of the preferred source that is known already, ms UTC, without asking."""
+        known = (line.server.now_ms() for line in self.lines_for(series))
+        return next((now for now in known if now is not None), None)
+
+    def candles(
+        self, series: Series, start: int | None, end: int | None, limit: int | None = None, *, only: str | None = None
+    ) -> Served:
+        """Candles of `[start, end)`, from the first source that can be reached (or from `only`).
+
+        Raises RateLimited or SourceDown with the earliest time at which it is worth asking again, or the error of the
+        configuration (UnknownSymbol, CannotServe, AuthenticationFailed) when no source can serve the series at all.
+        """
+        errors: list[SourceError] = []
+        for line in self.lines_for(series):
+            if only is not None and line.source != only:
+                continue
+            try:
+                return self._candles_from(line, series, start, end, limit)
+            except (SourceDown, RateLimited, CannotServe, AuthenticationFailed) as error:
+                errors.append(error)
+        if not errors:
+            raise CannotServe(f"no configured source of {series} offers {series.timeframe} candles")
+        raise most_hopeful(errors)
+
+    def market_trades(self, series: Series, source: str) -> bool:
+        """Whether the source says that the market still trades; True while its list cannot be had."""
+        line = self._lines[source]
+        market = line.market(series.symbol, lambda: self._ask_symbols(line))
+        return market is None or market.trading
+
+    def _candles_from(
+        self, line: SourceLine, series: Series, start: int | None, end: int | None, limit: int | None
+    ) -> Served:
+        self._source_now(line)
+        market_id = line.market_id(series.symbol, lambda: self._ask_symbols(line))
+        purpose = f"{series} candles"
+
+        def send(endpoint: Endpoint) -> Answer[WirePage]:
+            return line.candles(endpoint, market_id, series.timeframe, start, end, limit)
+
+        answer = self.ask(line, line.client.capabilities.candle_cost, purpose, send)
+        return Served(answer.value, line.source, line.client.route, line.proven_ms(answer.record))
+
+    def _source_now(self, line: SourceLine) -> int | None:
+        """Read the source's time endpoint when the last reading is old; its failure is told and otherwise ignored."""
+        if line.claim_clock_reading():
+            try:
+                answer = self.ask(line, line.client.capabilities.time_cost, "time", line.client.server_time, tries=2)
+                line.learn_clock(answer.value, answer.record)
+            except SourceError:
+                pass  # the Date header of whatever answers, or the last proven clock, stands in for it
+            finally:
+                line.clock_reading_done()
+        return line.server.now_ms()
+
+    def _ask_symbols(self, line: SourceLine) -> object:
+        try:
+            return self.ask(line, line.client.capabilities.symbols_cost, "symbols", line.client.symbols, tries=2).value
+        except SourceError:
+            return None  # a symbol list that cannot be had never blocks anything
+
+    def ask(
+        self,
+        line: SourceLine,
+        cost: int,
+        purpose: str,
+        send: Callable[[Endpoint], Answer[T]],
+        *,
+        tries: int = TRIES,
+    ) -> Answer[T]:
+        """Send one request through the gate, trying again soon on what is worth it, over the source's endpoints.
+
+        Raises SourceDown when the tries are used up or every endpoint rests, RateLimited when the source asks for a
+        rest, CannotServe or AuthenticationFailed as they come, Stopped when the program ends meanwhile.
+        """
+        waits = pauses()
+        last: SourceError | None = None
+        for attempt in range(tries):
+            if attempt and self._clock.wait(self._stop, max(next(waits), _asked_pause(last))):
+                break
+            try:
+                return self._try(line, cost, purpose, send)
+            except RetryableError as error:
+                last = error
+        if self._stop.is_set():
+            raise Stopped("stopped while asking " + line.source)
+        raise SourceDown(f"{last} (tried {tries} times)") from last
+
+    def _try(self, line: SourceLine, cost: int, purpose: str, send: Callable[[Endpoint], Answer[T]]) -> Answer[T]:
+        endpoint, gate, probe = line.admit()
+        line.budget.take(cost, self._stop)
+        try:
+            answer = send(endpoint)
+        except RetryableError as error:
+            gate.failed()
+            self._account(line, endpoint, purpose, error, error.record)
+            raise
+        except RateLimited as error:
+            gate.rest(error)
+            gate.undecided(probe=probe)
+            self._account(line, endpoint, purpose, error, error.record)
+            raise
+        except SourceError as error:
+            if isinstance(error, CannotServe):  # it answered, and well: the question was wrong
+                gate.succeeded()
+            else:
+                gate.undecided(probe=probe)
+            self._account(line, endpoint, purpose, error, error.record)
+            raise
+        gate.succeeded()
+        self._account(line, endpoint, purpose, None, answer.record)
+        return answer
+
+    def _account(
+        self, line: SourceLine, endpoint: Endpoint, purpose: str, error: SourceError | None, record: HttpRecord | object
+    ) -> None:
+        now = self._clock.now_ms()
+        seconds = line.note_answer(record)
+        if error is None:
+            line.health.answered(endpoint.key, seconds, now)
+        else:
+            line.health.failed(endpoint.key, str(error), now)
+        outcome = "ok" if error is None else type(error).__name__
+        self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds))
+
+
+def most_hopeful(errors: list[SourceError]) -> SourceError:
+    """The error to report when every source failed: the one that ends soonest, then one that may end at all."""
+    timed = [(e.until_ms if isinstance(e, RateLimited) else e.retry_at_ms or 0, e) for e in errors if _may_pass(e)]
+    return min(timed, key=lambda pair: pair[0])[1] if timed else errors[0]
+
+
+def _may_pass(error: SourceError) -> bool:
+    return isinstance(error, (RateLimited, SourceDown))
+
+
+def _asked_pause(error: SourceError | None) -> float:
+    asked = error.retry_after if isinstance(error, RetryableError) else None
+    return min(asked, 30.0) if asked else 0.0

@@ -1,0 +1,52 @@
+"""What an imitated exchange says to one request, before faults and the network have their way with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fetcher.model import Timeframe
+    from fetcher.sandbox.market import Span
+
+JSON = "application/json;charset=UTF-8"
+HTML = "text/html"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The candles one request asked for."""
+
+    symbol: str
+    timeframe: Timeframe
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers and body; `delivery` is how they reach the client, `delay` the seconds before they do.
+
+    `delivery`: `whole`, `cut` (half of the promised body, then the connection closes) or `reset` (RST, nothing sent).
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = JSON
+    rows: int | None = None
+    asked: Asked | None = None
+    delivery: str = "whole"
+    delay: float = 0.0
+
+
+class Exchange(Protocol):
+    """One vendor's wire format over a market."""
+
+    @property
+    def used_weight(self) -> int:
+        """Weight used in the current minute."""
+
+    def answer(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:
+        """The answer to a GET at this moment of the exchange's clock."""

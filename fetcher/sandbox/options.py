@@ -1,0 +1,118 @@
+"""How a sandbox is set up: what `python -m fetcher.sandbox` and `fetcher sandbox` were told, checked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fetcher.clock import Clock, parse_utc
+from fetcher.errors import ConfigError
+from fetcher.model import Window
+from fetcher.sandbox.binance import KLINES
+from fetcher.sandbox.fault_plan import check_chances
+from fetcher.sandbox.faults import Severity
+from fetcher.sandbox.generated import History, Shifted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|)")
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """Everything a sandbox can be told at its start; port 0 takes a free one, `data` replaces the generated market.
+
+    `latency_seconds` is added to every answer. With `die_with_stdin` the sandbox ends when its stdin does.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    data: Path | None = None
+    history: History = field(default_factory=History)
+    clock: str = "real"
+    latency_seconds: float = 0.0
+    faults: Mapping[str, float] = field(default_factory=dict)
+    fault_paths: tuple[str, ...] = (KLINES,)
+    fault_seed: int = 0
+    severity: Severity = field(default_factory=Severity)
+    weight_limit: int = 6_000
+    ban_after: int = 10
+    ban_seconds: int = 120
+    kept_pages: int = 512
+    die_with_stdin: bool = False
+
+    def __post_init__(self) -> None:
+        read_clock(self.clock)
+        check_chances(self.faults)
+        if self.data is not None and self.history.outages + self.history.off_grid:
+            raise ConfigError("--outage and --off-grid change the generated market; recordings (--data) keep their own")
+
+
+def read_clock(text: str) -> Clock:
+    """The sandbox's clock: `real`, a UTC time to stand still at, or a time and speed (`2026-06-01 x60`)."""
+    if text.strip() == "real":
+        return Clock()
+    start, _, speed = text.strip().partition(" ")
+    try:
+        if speed and not re.fullmatch(r"x\d+(\.\d+)?", speed.strip()):
+            raise ValueError(speed)
+        return Clock(parse_utc(start), float(speed.strip()[1:]) if speed else 0.0)
+    except ValueError:
+        raise ConfigError(
+            f"the sandbox's clock is {text!r}; write real, a UTC time to stand still at, or a time and a speed like "
+            "'2026-06-01T00:00:00Z x60'"
+        ) from None
+
+
+def read_seconds(text: str) -> float:
+    """A duration such as `80ms` or `1.5s` (a bare number: seconds) in seconds; ConfigError otherwise."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is no duration; write it like 80ms or 1.5s")
+    return float(match[1]) / (1000 if match[2] == "ms" else 1)
+
+
+def read_chances(texts: Iterable[str]) -> dict[str, float]:
+    """`reset=0.03` and so on as chances; ConfigError for what is not NAME=CHANCE of a known fault."""
+    chances = {}
+    for text in texts:
+        name, _, chance = text.rpartition("=")
+        try:
+            chances[name] = float(chance)
+        except ValueError:
+            raise ConfigError(f"{text!r} is no fault with a chance; write it like reset=0.03") from None
+    return check_chances(chances)
+
+
+def read_window(text: str) -> Window:
+    """`START/END` in UTC as a window; ConfigError otherwise."""
+    start, _, end = text.partition("/")
+    try:
+        return Window(parse_utc(start), parse_utc(end))
+    except ValueError:
+        raise ConfigError(
+            f"{text!r} is no span of time; write START/END in UTC, like 2024-03-01T02:00/2024-03-01T04:30"
+        ) from None
+
+
+def read_shifted(text: str) -> Shifted:
+    """`START/END/OFFSET_MS` as a stretch of shifted minutes; ConfigError otherwise."""
+    window, _, offset = text.rpartition("/")
+    if not re.fullmatch(r"\d{1,5}", offset) or not 0 < int(offset) < 60_000:  # noqa: PLR2004 - a minute's ms
+        raise ConfigError(f"{text!r} is no off-grid stretch; write START/END/OFFSET_MS with less than 60000 ms")
+    return Shifted(read_window(window), int(offset))
+
+
+def read_dates(texts: Iterable[str]) -> dict[str, int]:
+    """`SYMBOL=DATE` and so on as ms UTC; ConfigError otherwise."""
+    dates = {}
+    for text in texts:
+        symbol, _, date = text.partition("=")
+        try:
+            dates[symbol] = parse_utc(date)
+        except ValueError:
+            raise ConfigError(f"{text!r} is no symbol with a date; write it like NEWUSDT=2024-02-01T12:00") from None
+    return dates

@@ -1,0 +1,239 @@
+"""Candles ⇄ rows: what a page of validated candles changes in the database, in one transaction. The one place that knows both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from db import candles, coverage, jobs, quarantine
+from db.engine import reading, writing
+from db.revisions import keep_revisions
+from db.series import ensure_sources
+from fetcher.gaps import GapDetector
+from fetcher.model import ANOMALY, VALUE_COLUMNS, Window
+from fetcher.resilience.retry import recheck_delay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from fetcher.model import CandleBatch, Rows, Series
+    from fetcher.validation import Refused
+
+    Slots = Callable[[int, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A window proven to hold no candles: how many answers agreed, and what they were (JSON-able)."""
+
+    window: Window
+    answers: int
+    evidence: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one task brought, ready to store: candles, what was refused with its reason, and windows proven empty."""
+
+    batch: CandleBatch
+    refused: tuple[Refused, ...] = ()
+    absent: tuple[Absent, ...] = ()
+    closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
+
+
+@dataclass(slots=True)
+class Stored:
+    """What a commit did: rows new, changed and already there, and per closed job the windows still missing."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    missing: dict[int, list[Window]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A job whose last page is in this commit: done when coverage leaves nothing of its window."""
+
+    job_id: int
+    series: Series
+    window: Window
+
+
+class Storage:
+    """Writes pages and reads back what is known; each commit is one transaction of candles, coverage and job states."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._source_ids: dict[str, int] = {}
+
+    def commit(self, pages: Sequence[Page], closing: Sequence[Closing], now_ms: int) -> Stored:
+        """Store everything that the pages hold and finish the closing jobs that coverage proves done."""
+        stored = Stored()
+        with writing(self._engine) as connection:
+            for group in _by_series_and_route(pages):
+                self._store_group(connection, group, stored, now_ms)
+            for job in closing:
+                missing = self._missing(connection, job.series, job.window)
+                stored.missing[job.job_id] = missing
+                if not missing:
+                    jobs.finish(connection, job.job_id, now_ms)
+        return stored
+
+    def missing(self, series: Series, window: Window) -> list[Window]:
+        """The slots of `window` that coverage does not explain, as windows."""
+        with reading(self._engine) as connection:
+            return self._missing(connection, series, window)
+
+    def open_times(self, series: Series, window: Window) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Open times stored inside `window`: int64 ms UTC, ascending."""
+        with reading(self._engine) as connection:
+            return candles.open_times(connection, series.id, window.start, window.end)
+
+    def answers(self, series: Series, window: Window) -> int:
+        """How many answers agree so far that `window` is empty; 0 where coverage does not say so."""
+        with reading(self._engine) as connection:
+            known = coverage.read(connection, series.id, window.start, window.end)
+        return min((i.answers or 0 for i in known if i.state == "absent"), default=0)
+
+    def absent_around(self, series: Series, window: Window) -> Window:
+        """`window` widened by the absent coverage that touches it."""
+        with reading(self._engine) as connection:
+            known = coverage.read(connection, series.id, window.start - 1, window.end + 1)
+        start = min((i.start_ms for i in known if i.state == "absent" and i.end_ms == window.start), default=window.start)
+        end = max((i.end_ms for i in known if i.state == "absent" and i.start_ms == window.end), default=window.end)
+        return Window(start, end)
+
+    def _missing(self, connection: Connection, series: Series, window: Window) -> list[Window]:
+        covered = coverage.read(connection, series.id, window.start, window.end)
+        return GapDetector(series.grid).missing(window, [Window(i.start_ms, i.end_ms) for i in covered])
+
+    def _source_id(self, connection: Connection, source: str) -> int:
+        if source not in self._source_ids:
+            self._source_ids = ensure_sources(connection, [source])
+        return self._source_ids[source]
+
+    def _store_group(self, connection: Connection, pages: Sequence[Page], stored: Stored, now_ms: int) -> None:
+        series, source, route = pages[0].batch.series, pages[0].batch.source, pages[0].batch.route
+        source_id = self._source_id(connection, source)
+        ranks = {self._source_id(connection, name): rank for rank, name in enumerate(series.sources)}
+        grid = series.grid
+
+        def slots(start: int, end: int) -> int:
+            return grid.count(Window(start, end))
+
+        self._cover_absent(connection, pages, source_id, slots, now_ms)  # first: what another page stored wins over it
+        held: list[Rows] = []
+        for page in sorted(pages, key=_first_open_time):
+            existing = _existing(connection, series.id, page.batch.rows)
+            merge = decide(existing, page.batch.rows, source_id, ranks)
+            if len(merge.replaced):
+                keep_revisions(connection, series.id, merge.replaced, now_ms, source_id)
+            if len(merge.write):
+                candles.insert(connection, series.id, source_id, merge.write)
+            held.append(merge.held)
+            stored.new += len(merge.write) - len(merge.replaced)
+            stored.changed += len(merge.replaced)
+            stored.unchanged += len(page.batch.rows) - len(merge.write)
+            stored.refused += len(page.refused)
+        self._cover(connection, series, source_id, route, held, slots)
+        refused = [_quarantined(page, refusal, source_id) for page in pages for refusal in page.refused]
+        if refused:
+            quarantine.add(connection, refused, now_ms)
+
+    @staticmethod
+    def _cover(
+        connection: Connection, series: Series, source_id: int, route: str, held: list[Rows], slots: Slots
+    ) -> None:
+        times = np.unique(np.concatenate([rows["open_time"] for rows in held]))
+        intervals = [
+            coverage.Interval(w.start, w.end, "stored", slots(w.start, w.end), source_id, route)
+            for w in GapDetector(series.grid).runs(times)
+        ]
+        if intervals:
+            coverage.cover(connection, series.id, intervals, slots)
+
+    @staticmethod
+    def _cover_absent(
+        connection: Connection, pages: Sequence[Page], source_id: int, slots: Slots, now_ms: int
+    ) -> None:
+        intervals = [
+            coverage.Interval(
+                absent.window.start, absent.window.end, "absent", 0, source_id, page.batch.route,
+                evidence=json.dumps(absent.evidence), answers=absent.answers, checked_at=now_ms,
+                recheck_at=now_ms + int(recheck_delay(absent.answers) * 1000),
+            )
+            for page in pages
+            for absent in page.absent
+        ]  # fmt: skip
+        if intervals:
+            coverage.cover(connection, pages[0].batch.series.id, intervals, slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What to do with incoming rows: `write` them, keep the `replaced` values, and `held` are those this source now backs."""
+
+    write: Rows
+    replaced: Rows
+    held: Rows
+
+
+def decide(existing: Rows, incoming: Rows, source_id: int, ranks: Mapping[int, int]) -> Merge:
+    """Which incoming candles (dtype CANDLE, all from `source_id`) to write over the existing ones (CANDLE + source_id).
+
+    A new slot is written; a better or the same source replaces what differs; a worse one never does. A source that
+    the configuration no longer names is worse than any that it does. Pure.
+    """
+    if len(existing) == 0:
+        return Merge(incoming, existing, incoming)
+    places = np.searchsorted(existing["open_time"], incoming["open_time"])
+    places = np.minimum(places, len(existing) - 1)
+    known = existing["open_time"][places] == incoming["open_time"]
+    there = existing[places]
+    worst = len(ranks)
+    incoming_rank = ranks.get(source_id, worst)
+    their_rank = np.array([ranks.get(int(s), worst) for s in np.unique(there["source_id"])])
+    their_rank = their_rank[np.searchsorted(np.unique(there["source_id"]), there["source_id"])]
+    outranked = known & (their_rank < incoming_rank)
+    same = known & (there["source_id"] == source_id) & _equal(there, incoming)
+    write = ~outranked & ~same
+    return Merge(incoming[write], there[write & known], incoming[~outranked])
+
+
+def _equal(left: Rows, right: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Row by row whether two arrays hold the same candle; NaN equals NaN, and `anomaly` depends on the page's edge."""
+    equal = (left["flags"] | ANOMALY) == (right["flags"] | ANOMALY)
+    for column in VALUE_COLUMNS:
+        a, b = left[column], right[column]
+        equal &= (a == b) | ((a != a) & (b != b))  # noqa: PLR0124 (NaN is what differs from itself; trades are integers)
+    return equal
+
+
+def _existing(connection: Connection, series_id: int, rows: Rows) -> Rows:
+    if len(rows) == 0:
+        return candles.read(connection, series_id, 0, 0)
+    return candles.read(connection, series_id, int(rows["open_time"][0]), int(rows["open_time"][-1]) + 1)
+
+
+def _first_open_time(page: Page) -> int:
+    return int(page.batch.rows["open_time"][0]) if len(page.batch.rows) else 0
+
+
+def _by_series_and_route(pages: Sequence[Page]) -> list[list[Page]]:
+    groups: dict[tuple[int, str, str], list[Page]] = {}
+    for page in pages:
+        groups.setdefault((page.batch.series.id, page.batch.source, page.batch.route), []).append(page)
+    return list(groups.values())
+
+
+def _quarantined(page: Page, refusal: Refused, source_id: int) -> quarantine.QuarantineRow:
+    return quarantine.QuarantineRow(
+        page.batch.series.id, source_id, page.batch.route, refusal.open_time, refusal.reason, refusal.payload
+    )

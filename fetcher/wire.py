@@ -1,0 +1,56 @@
+"""What a source's page of candles looks like between a client, which decodes it, and the validator, which judges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fetcher.model import CANDLE
+
+if TYPE_CHECKING:
+    from fetcher.model import Rows
+
+UNKNOWN_TIME = -1
+PAYLOAD_CHARACTERS = 1000
+
+WIRE = np.dtype([(name, CANDLE[name]) for name in CANDLE.names or () if name != "flags"] + [("close_time", "i8")])
+"""A row as the source sent it: the columns of CANDLE without flags, then close_time (ms UTC, −1 = unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """A row that could not be decoded: `open_time` (ms UTC) where that much was readable, and its raw text, capped."""
+
+    open_time: int | None
+    reason: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class WirePage:
+    """One answer's candles, decoded and not yet judged.
+
+    `rows` has shape (n,), dtype WIRE, in the source's order and units: prices in quote currency, volume and taker_base
+    in base, quote_volume and taker_quote in quote currency; NaN and trades −1 mean that the source does not tell.
+    """
+
+    rows: Rows
+    spoiled: tuple[Spoiled, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.spoiled)
+
+
+def empty_page() -> WirePage:
+    """No candles at all."""
+    return WirePage(np.empty(0, dtype=WIRE))
+
+
+def excerpt(text: str | bytes, limit: int) -> str:
+    """The first `limit` characters in one printable line: what a stranger sent must not steer a terminal or a log."""
+    if isinstance(text, bytes):
+        text = text[: 4 * limit].decode("utf-8", "backslashreplace")
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
+    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"

@@ -1,0 +1,148 @@
+"""The one writer: takes finished pages from all fetchers, groups them into commits, and says what came of each job."""
+
+from __future__ import annotations
+
+import queue
+from collections import Counter
+from dataclasses import dataclass
+from threading import Lock, Thread
+from typing import TYPE_CHECKING
+
+from fetcher.model import Window
+from fetcher.storage import Closing, Page, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from db.jobs import JobRow
+    from fetcher.clock import Clock
+    from fetcher.model import Series
+    from fetcher.storage import Storage
+
+COMMIT_ROWS = 20_000
+WAITING_PAGES = 64  # finished pages held in memory at most; fetchers wait beyond that
+
+
+class OpenJob:
+    """A job being worked: how many of its pages are neither committed nor failed yet. Shared by coordinator and writer."""
+
+    def __init__(self, job: JobRow, series: Series) -> None:
+        self.row = job
+        self.series = series
+        self.window = Window(job.start_ms, job.end_ms)
+        self.error: Exception | None = None
+        self.confirming = False
+        self._lock = Lock()
+        self._pages = 0
+        self._rounds = 0
+        self._missing_ms = self.window.span + 1
+
+    @property
+    def id(self) -> int:
+        """The job's id in the database."""
+        return self.row.id
+
+    def narrow(self, bounds: Window) -> None:
+        """Give up what lies outside `bounds`: not listed yet, or not closed by the source's clock."""
+        with self._lock:
+            self.window = self.window.intersect(bounds)
+
+    def fruitless_rounds(self, missing_ms: int) -> int:
+        """How many rounds of confirming in a row have left as much missing as before."""
+        self._rounds = 0 if missing_ms < self._missing_ms else self._rounds + 1
+        self._missing_ms = missing_ms
+        return self._rounds
+
+    def expect(self, pages: int) -> None:
+        """More pages are on their way."""
+        with self._lock:
+            self._pages += pages
+
+    def ends_with(self, pages: int) -> bool:
+        """Whether these pages are the last that are awaited, and none has failed."""
+        with self._lock:
+            return self._pages == pages and self.error is None
+
+    def settled(self, pages: int = 1, error: Exception | None = None) -> bool:
+        """Count pages as committed or, with `error`, as failed; True when none is awaited any more."""
+        with self._lock:
+            self._pages -= pages
+            self.error = self.error or error
+            return self._pages == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commit that took place: the pages in it, and the jobs of which it held the last page."""
+
+    pages: tuple[tuple[OpenJob, Page], ...]
+    stored: Stored
+    ended: tuple[OpenJob, ...]
+
+
+class Writer:
+    """A thread that commits; `put` blocks while too much waits, `close` returns when everything put is committed.
+
+    An error while committing (disk full, database gone) is kept in `error` and told through `tell`; what was put is
+    thrown away from then on, since nothing of it was promised to anybody.
+    """
+
+    def __init__(self, storage: Storage, clock: Clock, tell: Callable[[Committed | Exception], None]) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._tell = tell
+        self._waiting: queue.Queue[tuple[OpenJob, Page] | None] = queue.Queue(WAITING_PAGES)
+        self._thread = Thread(target=self._run, name="writer", daemon=True)
+        self.error: Exception | None = None
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def put(self, job: OpenJob, page: Page) -> None:
+        """Hand over a page of a job, waiting while the queue is full."""
+        self._waiting.put((job, page))
+
+    def close(self) -> None:
+        """Commit what waits, then end."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            first = self._waiting.get()
+            if first is None:
+                return
+            group = [first]
+            rows = len(first[1].batch.rows)
+            while rows < COMMIT_ROWS:
+                try:
+                    following = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    more = False
+                    break
+                group.append(following)
+                rows += len(following[1].batch.rows)
+            self._commit(group)
+
+    def _commit(self, group: list[tuple[OpenJob, Page]]) -> None:
+        if self.error is not None:
+            return
+        pages_here = Counter(job.id for job, _ in group)
+        jobs = {job.id: job for job, _ in group}
+        closing = [
+            Closing(job.id, job.series, job.window)
+            for job in jobs.values()
+            if job.ends_with(pages_here[job.id]) and not job.confirming
+        ]
+        try:
+            stored = self._storage.commit([page for _, page in group], closing, self._clock.now_ms())
+        except Exception as error:  # noqa: BLE001 (the edge of this thread: the coordinator raises it again)
+            self.error = error
+            self._tell(error)
+            return
+        ended = tuple(job for job in jobs.values() if job.settled(pages_here[job.id]))
+        self._tell(Committed(tuple(group), stored, ended))

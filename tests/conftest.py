@@ -1,0 +1,43 @@
+"""What every test can ask for: recorded data, a fresh database, a clock that is set and turned by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from db.engine import open_engine
+from db.manager import DatabaseManager
+from fetcher.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of recorded market data, which is no part of the project; skips where it is absent."""
+    if not (SHARED_DATA / "INDEX.md").is_file():
+        pytest.skip("the recorded data (../shared/data beside the checkout) is not here")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A fresh, prepared SQLite database in the test's own folder."""
+    url = f"sqlite:///{tmp_path / 'market.db'}"
+    opened = open_engine(url)
+    DatabaseManager(opened, url).prepare()
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The program's clock as users have it: real time, real speed."""
+    return Clock()
