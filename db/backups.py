@@ -27,7 +27,10 @@ def copy(engine: Engine, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)  # left by one that was killed
+    except OSError as error:
+        raise DatabaseProblem(f"the backup {path} cannot be written: {error.strerror}") from error
+    try:
         with sentences(engine), engine.connect() as conn, closing(sqlite3.connect(part)) as target:
             driver: Any = conn.connection.driver_connection
             driver.backup(target)

@@ -1,7 +1,7 @@
 """An endpoint's circuit breaker and health, shared by all processes (budget and rest: db/endpoints.py).
 
-The functions are what a storage of pybreaker needs, plus the one probe. Each is short enough for a transaction of its
-own; those that write need `writing()`. Times are ms UTC.
+Which state follows which outcome is the caller's decision. Each function is short enough for a transaction of its own;
+those that write need `writing()`. Times are ms UTC.
 """
 
 from __future__ import annotations
@@ -57,26 +57,6 @@ def release_probe(conn: Connection, endpoint: str) -> None:
     conn.execute(update(endpoint_state).where(_c.endpoint == endpoint).values(probe_owner=None, probe_until=None))
 
 
-def add_failure(conn: Connection, endpoint: str) -> int:
-    """Count a failure; the new count."""
-    return _count(conn, endpoint, "failures")
-
-
-def add_success(conn: Connection, endpoint: str) -> int:
-    """Count a success of a half-open breaker; the new count."""
-    return _count(conn, endpoint, "successes")
-
-
-def reset_failures(conn: Connection, endpoint: str) -> None:
-    """Forget the counted failures."""
-    conn.execute(update(endpoint_state).where(_c.endpoint == endpoint, _c.failures != 0).values(failures=0))
-
-
-def reset_successes(conn: Connection, endpoint: str) -> None:
-    """Forget the counted successes."""
-    conn.execute(update(endpoint_state).where(_c.endpoint == endpoint, _c.successes != 0).values(successes=0))
-
-
 def claim_probe(conn: Connection, endpoint: str, owner: str, now_ms: int, until_ms: int) -> bool:
     """Become the one who may probe an endpoint whose breaker is not closed, and make it half-open; False if too late.
 
@@ -124,11 +104,3 @@ def add_outcomes(conn: Connection, endpoint: str, tally: Tally) -> None:
             last_error_ms=_c.last_error_ms if tally.last_error_ms is None else tally.last_error_ms,
         )
     )
-
-
-def _count(conn: Connection, endpoint: str, column: str) -> int:
-    counter = _c[column]
-    counted: int | None = conn.execute(
-        update(endpoint_state).where(_c.endpoint == endpoint).values({column: counter + 1}).returning(counter)
-    ).scalar()
-    return counted or 0

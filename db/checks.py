@@ -19,10 +19,10 @@ _SHOWN = 10
 
 def problems(conn: Connection) -> list[str]:
     """Everything that is wrong, one sentence each; empty when all is sound. Reads every page of the database."""
-    missing = list(_missing(conn))
-    if missing:
-        return missing  # the other checks would stumble over them
-    return [problem for check in CHECKS.values() for problem in check(conn)]
+    for check in (_file, _missing):
+        if found := list(check(conn)):
+            return found  # the other checks would stumble over it
+    return [problem for check in CHECKS for problem in check(conn)]
 
 
 def _missing(conn: Connection) -> Iterator[str]:
@@ -72,10 +72,4 @@ def _orphans(conn: Connection) -> Iterator[str]:
             yield f"there are candles of {column.name} {orphan}, which {parent.name} does not have"
 
 
-CHECKS: dict[str, Callable[[Connection], Iterator[str]]] = {
-    "file": _file,
-    "foreign_keys": _foreign_keys,
-    "revision": _revision,
-    "coverage_disjoint": _overlaps,
-    "orphans": _orphans,
-}
+CHECKS: tuple[Callable[[Connection], Iterator[str]], ...] = (_foreign_keys, _revision, _overlaps, _orphans)

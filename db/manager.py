@@ -42,7 +42,8 @@ class DatabaseManager:
     def upgrade(self) -> tuple[str, str] | None:
         """Bring an older database up to date: (revision before, revision after); None when it was up to date.
 
-        Views are made anew in any case. An SQLite file is copied to FILE.before-REVISION first; all steps are one transaction.
+        Views are made anew in any case. An SQLite file is copied to FILE.before-REVISION first; all steps are one
+        transaction.
         """
         if self._revision() is None:
             self._create()
@@ -60,8 +61,11 @@ class DatabaseManager:
 
     def check(self) -> list[str]:
         """What is wrong with the database, one sentence each; empty when it is sound."""
-        with reading(self._engine) as conn:
-            return checks.problems(conn)
+        try:
+            with reading(self._engine) as conn:
+                return checks.problems(conn)
+        except DatabaseProblem as problem:  # too damaged even to be looked through
+            return [str(problem)]
 
     def backup(self, path: Path) -> None:
         """Copy an SQLite database, while it is used, into a sound file of its own; refuses to overwrite one."""

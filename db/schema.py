@@ -137,12 +137,8 @@ coverage = Table(
     _span(),
     _one_of("state", (STORED, ABSENT)),
     CheckConstraint("rows >= 0 AND (state = 'stored' OR rows = 0)", name="rows"),
-    Index(
-        "ix_coverage_recheck_at",
-        "recheck_at",
-        sqlite_where=text("recheck_at IS NOT NULL"),
-        postgresql_where=text("recheck_at IS NOT NULL"),
-    ),
+    # No postgresql_where: naming it makes SQLAlchemy import that dialect, 40 ms of every start.
+    Index(None, "recheck_at", sqlite_where=text("recheck_at IS NOT NULL")),
     sqlite_with_rowid=False,
 )
 

@@ -1,0 +1,1 @@
+"""Keeps a database of OHLCV candles complete, correct and explained."""

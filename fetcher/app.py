@@ -23,6 +23,7 @@ from fetcher.resilience.budget import Budget
 from fetcher.resilience.gate import Gate
 from fetcher.resilience.health import Health
 from fetcher.router import APIRouter
+from fetcher.runbook import RunBook
 from fetcher.storage import Storage
 from fetcher.validation import DataValidator
 
@@ -69,19 +70,13 @@ def build(config: Config, clock: Clock) -> App:
     asker = Asker(router, DataValidator(), storage)
     recovery = RecoveryManager(asker, storage, queue, clock, stop, config.run.workers, hooks.tell)
     planning = Planning(engine, clock, router)
-    fetcher = CryptoDataFetcher(
-        engine, clock, lines, queue, planning, recovery, config.series(), owner, hooks.tell
-    )
+    book = RunBook(engine, clock, lines, owner)
+    fetcher = CryptoDataFetcher(engine, clock, book, queue, planning, recovery, config.series(), hooks.tell)
     return App(config, clock, stop, hooks, engine, manager, router, lines, planning, fetcher)
 
 
-def _line(
-    name: str, source: BinanceSource, engine: Engine, clock: Clock, health: Health, owner: str
-) -> SourceLine:
-    client = client_class(source.client)(
-        name, source.base_urls, clock, timeout=(min(source.timeout, 5.0), source.timeout), proxy=source.proxy,
-        weight_per_minute=source.weight_per_minute,
-    )  # fmt: skip
+def _line(name: str, source: BinanceSource, engine: Engine, clock: Clock, health: Health, owner: str) -> SourceLine:
+    client = client_class(source.client).configured(name, source, clock)
     with reading(engine) as connection:
         known = source_clock(connection, name)
     ahead = 0 if known is None or known.seen_ms is None else known.clock_ms - known.seen_ms

@@ -25,7 +25,7 @@ _FIRST_MARKETS_MS = 1_230_768_000_000  # 2009-01-01: an earlier listing is a mis
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A market's first candle: its slot (ms UTC), which is also the anchor of a grid that starts there, and the evidence."""
+    """A market's first candle: its slot (ms UTC), also the anchor of a grid that starts there, and the evidence."""
 
     listed_ms: int
     evidence: dict[str, object]
@@ -85,7 +85,7 @@ class Asker:
         return Page(CandleBatch(series, source or "", route, rows[:0]), tuple(refused), (absent,))
 
     def listing(self, series: Series) -> Listing:
-        """Find a market's first candle by two agreeing answers; raises Unproven where they do not agree, or none is there."""
+        """Find a market's first candle by two agreeing answers; raises Unproven where they differ, or none is there."""
         first = self._router.candles(series, 0, None, 1)
         opened = self._plausible_first(series, first)
         again = self._router.candles(series, 0, opened + 1, only=first.source)
@@ -132,7 +132,7 @@ class Asker:
 
     def _edge(self, series: Series, source: str, start: int | None, end: int | None, place: int) -> int | None:
         served = self._router.candles(series, start, end, 1, only=source)
-        anywhere = Window(start or 0, end or (served.proven_ms or 0))
+        anywhere = Window(start or 0, max(start or 0, end or served.proven_ms or 0))
         rows, _ = self._judge_edge(series, anywhere, served)
         return int(rows["open_time"][place]) if len(rows) else None
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -16,6 +14,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from fetcher.clock import parse_utc
 from fetcher.errors import ConfigError
 from fetcher.model import Timeframe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -79,7 +81,7 @@ class _Section(BaseModel):
 
 
 class BinanceSource(_Section):
-    """Binance's own REST API, or a mirror of it: `base_urls` are tried by health; limits hold for all of them together."""
+    """Binance's REST API, or mirrors of it: `base_urls` share the limits, which hold per address of this machine."""
 
     client: Literal["binance"]
     base_urls: Annotated[list[BaseUrl], AfterValidator(_some)] = ["https://api.binance.com"]
@@ -90,7 +92,7 @@ class BinanceSource(_Section):
 
 
 class Market(_Section):
-    """Series to keep: every symbol at every timeframe from `start` (ms UTC) on, from `sources` in order of preference."""
+    """Series to keep: every symbol at every timeframe from `start` (ms UTC) on; the best of `sources` first."""
 
     symbols: Annotated[list[Symbol], AfterValidator(_some)]
     timeframes: Annotated[list[TimeframeName], AfterValidator(_some)]
@@ -158,10 +160,10 @@ class WantedSeries:
 class _StrictLoader(yaml.SafeLoader):
     """YAML that refuses a key given twice, which plain YAML would silently let win."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (the library's signature)
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (PyYAML's)
         seen: set[str] = set()
         for key_node, _ in node.value:
-            key = str(self.construct_object(key_node, deep=True))  # type: ignore[no-untyped-call]  # PyYAML is untyped here
+            key = str(self.construct_object(key_node, deep=True))
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark)
             seen.add(key)
@@ -178,7 +180,8 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; name one with --config FILE or FETCHER_CONFIG") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}: not valid YAML{where}: {error.problem}") from None

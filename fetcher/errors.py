@@ -1,5 +1,12 @@
 """Errors sorted by what the caller does next; each message says what happened and what to run or fix."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class FetcherError(Exception):
     """Base of everything the program raises on purpose."""
@@ -74,3 +81,19 @@ class AuthenticationFailed(SourceError):
 
 class Stopped(FetcherError):
     """The program was asked to stop (signal, time budget) while waiting; nothing is lost."""
+
+
+def most_hopeful(errors: Sequence[SourceError]) -> SourceError:
+    """The one of several refusals to go by: that which ends soonest, else one that may end at all, else the first."""
+    passing = [(_ends_at(error), number) for number, error in enumerate(errors) if _ends_at(error) is not None]
+    return errors[min(passing)[1]] if passing else errors[0]
+
+
+def _ends_at(error: SourceError) -> int | None:
+    match error:
+        case RateLimited():
+            return error.until_ms
+        case SourceDown():
+            return error.retry_at_ms or 0
+        case _:
+            return None

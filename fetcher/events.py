@@ -1,4 +1,4 @@
-"""Facts that leave the core as frozen values; logs, progress bars, metrics and alerts listen, and the core imports none of them."""
+"""Facts that leave the core as frozen values; logs, progress, metrics and alerts listen, and the core knows none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JobQueue: the queue in the database as one process sees it — its claims, its leases, and the series they are about."""
+"""JobQueue: the queue in the database as one process sees it — its claims, its leases, and their series."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from db import jobs, series as series_rows
+from db import jobs
+from db import series as series_rows
 from db.engine import reading, writing
 from fetcher.model import Series, Timeframe, Window
 
@@ -29,12 +30,12 @@ LEASE_SECONDS = 600.0
 
 
 def own_name() -> str:
-    """This process as a lease owner: host, pid and the time the process started, which no later process repeats."""
+    """Name this process as a lease owner: host, pid and its start time, which no later process repeats."""
     return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
 
 
 def is_dead(owner: str) -> bool:
-    """Whether an owner was a process of this host that no longer runs; False for other hosts, which only time can tell."""
+    """Whether an owner was a process of this host that no longer runs; of other hosts only time can tell (False)."""
     host, pid, started = owner.rsplit(" ", 2)
     if host != socket.gethostname() or not pid.isdigit():
         return False

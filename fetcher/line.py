@@ -12,7 +12,7 @@ from db.engine import reading, writing
 from db.series import source_clock
 from fetcher.clients.base import CandleRequest, Market
 from fetcher.clients.http import HttpRecord
-from fetcher.errors import RateLimited, SourceDown, SourceError
+from fetcher.errors import RateLimited, SourceDown, SourceError, most_hopeful
 from fetcher.model import DAY, MINUTE
 
 if TYPE_CHECKING:
@@ -71,10 +71,16 @@ class SourceLine:
                 return endpoint, gate, gate.admit()
             except (RateLimited, SourceDown) as refusal:
                 refusals.append(refusal)
-        raise min(refusals, key=lambda e: e.until_ms if isinstance(e, RateLimited) else getattr(e, "retry_at_ms", 0) or 0)
+        raise most_hopeful(refusals)
 
     def candles(
-        self, endpoint: Endpoint, market_id: str, timeframe: Timeframe, start: int | None, end: int | None, limit: int | None
+        self,
+        endpoint: Endpoint,
+        market_id: str,
+        timeframe: Timeframe,
+        start: int | None,
+        end: int | None,
+        limit: int | None,
     ) -> Answer[WirePage]:
         """One request for candles of a market by the source's own id."""
         return self.client.candles(endpoint, CandleRequest(market_id, timeframe, start, end, limit))

@@ -240,4 +240,3 @@ class CandleBatch:
     source: str
     route: str
     rows: Rows
-

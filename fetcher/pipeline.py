@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING
 
-from db import breakers, series as series_rows, state
+from db import series as series_rows
 from db.engine import reading, writing
 from db.jobs import Scope
 from db.series import WantedSeries as WantedRow
-from fetcher.errors import RunLocked
-from fetcher.jobqueue import as_series, is_dead
+from fetcher.jobqueue import as_series
 from fetcher.model import Window
-from fetcher.results import RunResult, read_result
+from fetcher.results import read_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,45 +21,38 @@ if TYPE_CHECKING:
     from fetcher.config import WantedSeries
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
-    from fetcher.line import SourceLine
     from fetcher.model import Series
     from fetcher.planning import Planning
     from fetcher.recovery import RecoveryManager
-
-RUN_LOCK = "run"
-LOCK_SECONDS = 900.0  # a run killed on another host frees the lock after this; one killed on this host at once
+    from fetcher.results import RunResult
+    from fetcher.runbook import RunBook
 
 
 class CryptoDataFetcher:
-    """Keeps the configured series complete; every entry point of the program that fetches ends in one of its methods."""
+    """Keeps the configured series complete; every way to fetch ends in one of its methods."""
 
     def __init__(
-        self, engine: Engine, clock: Clock, lines: Sequence[SourceLine], queue: JobQueue, planning: Planning,
-        recovery: RecoveryManager, wanted: Sequence[WantedSeries], owner: str, tell: Callable[[Fact], None],
+        self, engine: Engine, clock: Clock, book: RunBook, queue: JobQueue, planning: Planning,
+        recovery: RecoveryManager, wanted: Sequence[WantedSeries], tell: Callable[[Fact], None],
     ) -> None:  # fmt: skip
         self._engine = engine
         self._clock = clock
-        self._lines = lines
+        self._book = book
         self._queue = queue
         self._planning = planning
         self._recovery = recovery
         self._wanted = wanted
-        self._owner = owner
         self._tell = tell
 
     def run(self, time_budget: float) -> RunResult:
         """One bare run within `time_budget` seconds; raises RunLocked while another one is under way."""
         deadline = self._clock.elapsed() + time_budget
-        self._take_lock()
-        try:
-            return self._recorded("run", lambda: self._plan_and_work(deadline))
-        finally:
-            with writing(self._engine) as connection:
-                state.lock_release(connection, RUN_LOCK, self._owner)
+        with self._book.alone():
+            return self._book.recorded("run", lambda: self._plan_and_work(deadline))
 
     def backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
         """Fetch what is missing of these windows, to the end, beside whatever else runs."""
-        return self._recorded("backfill", lambda: self._backfill(asked))
+        return self._book.recorded("backfill", lambda: self._backfill(asked))
 
     def sync(self) -> list[Series]:
         """Make the database's series those of the configuration, and return them in its order."""
@@ -91,35 +81,6 @@ class CryptoDataFetcher:
         within = Window(min(w.start for _, w in asked), max(w.end for _, w in asked))
         self._recovery.work(Scope(frozenset(series.id for series, _ in asked), within.start, within.end))
         return read_result(self._engine, [series for series, _ in asked], within=within)
-
-    def _recorded(self, kind: str, do: Callable[[], RunResult]) -> RunResult:
-        """Keep a record of the run, and write what was learnt by the way (endpoints' health, proven clocks)."""
-        with writing(self._engine) as connection:
-            run_id = state.run_start(connection, kind, socket.gethostname(), os.getpid(), self._clock.now_ms())
-        outcome, exit_code, missing = "failed", 1, None
-        try:
-            result = do()
-            outcome, exit_code, missing = result.outcome.name.lower(), result.exit_code, result.missing
-            return result
-        finally:
-            now = self._clock.now_ms()
-            with writing(self._engine) as connection:
-                for line in self._lines:
-                    for endpoint, tally in line.health.drain().items():
-                        breakers.add_outcomes(connection, endpoint, tally)
-                    if line.newest_proven_ms is not None:
-                        series_rows.set_source_clock(connection, line.source, line.newest_proven_ms, now)
-                state.run_finish(connection, run_id, outcome, exit_code, {"missing": missing}, now)
-
-    def _take_lock(self) -> None:
-        now = self._clock.now_ms()
-        with writing(self._engine) as connection:
-            holder = state.lock_holder(connection, RUN_LOCK)
-            if holder is not None and holder.owner != self._owner and is_dead(holder.owner):
-                state.lock_release(connection, RUN_LOCK, holder.owner)
-            if not state.lock_acquire(connection, RUN_LOCK, self._owner, now, now + int(LOCK_SECONDS * 1000)):
-                who = holder.owner if holder else "another process"
-                raise RunLocked(f"another run is under way ({who}); this one leaves the work to it")
 
 
 def _same(rows: Sequence[series_rows.SeriesRow], wanted: Sequence[WantedRow]) -> bool:

@@ -73,7 +73,9 @@ def plan_series(series: Series, closed_until: int, known: Known, *, page_slots: 
     return sorted(jobs, key=lambda job: (job.priority, -job.window.start))
 
 
-def plan_range(series: Series, asked: Window, closed_until: int, known: Known, *, page_slots: int = 1000) -> list[PlannedJob]:
+def plan_range(
+    series: Series, asked: Window, closed_until: int, known: Known, *, page_slots: int = 1000
+) -> list[PlannedJob]:
     """Backfill jobs for the slots of `asked` that are closed, listed, and neither covered nor already a job's."""
     grid = series.grid
     start = grid.ceil(max(asked.start, series.listed_ms or 0))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from db import coverage, jobs, series as series_rows
+from db import coverage, jobs
+from db import series as series_rows
 from db.engine import reading, writing
 from db.jobs import NewJob
 from fetcher.events import Planned
@@ -62,7 +63,9 @@ class Planning:
         self._queue(planned, open_jobs, all_series)
         return _account(planned, all_series)
 
-    def ranges(self, asked: Sequence[tuple[Series, Window]], open_jobs: Sequence[JobRow] = ()) -> list[list[PlannedJob]]:
+    def ranges(
+        self, asked: Sequence[tuple[Series, Window]], open_jobs: Sequence[JobRow] = ()
+    ) -> list[list[PlannedJob]]:
         """What these windows lack, as jobs per entry, newest first; changes nothing."""
         with reading(self._engine) as connection:
             known = _known(coverage.read_all(connection), open_jobs)
@@ -74,7 +77,7 @@ class Planning:
         ]
 
     def closed_until(self, series: Series) -> int:
-        """Up to where candles of a series are closed: by its source's clock, else the last proven, else ours (to plan by)."""
+        """Up to where candles are closed: by the source's clock, else the last proven, else ours (only to plan by)."""
         proven = self._proven_until(series)
         return series.grid.floor(self._clock.now_ms()) if proven is None else proven
 
@@ -98,7 +101,9 @@ class Planning:
     ) -> None:  # fmt: skip
         """Queue the jobs; a tail that goes on where a waiting tail ends makes that one longer, and due now."""
         now = self._clock.now_ms()
-        waiting = {(job.series_id, job.end_ms): job for job in open_jobs if (job.kind, job.status) == (TAIL, jobs.QUEUED)}
+        waiting = {
+            (job.series_id, job.end_ms): job for job in open_jobs if (job.kind, job.status) == (TAIL, jobs.QUEUED)
+        }
         new: list[NewJob] = []
         for job in planned:
             earlier = waiting.get((job.series_id, job.window.start)) if job.kind == TAIL else None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event
 
-    from db.jobs import JobRow, Scope
+    from db.jobs import Scope
     from fetcher.asking import Asker
     from fetcher.clock import Clock
     from fetcher.events import Fact
@@ -58,7 +58,7 @@ _Happening = Committed | _Learned | _TaskFailed | Exception
 
 
 class RecoveryManager:
-    """Works jobs to their end with `workers` requests in flight and bounded memory; one instance works once at a time."""
+    """Works jobs to their end with `workers` requests in flight and bounded memory; one instance, one caller."""
 
     def __init__(
         self, asker: Asker, storage: Storage, jobs: JobQueue, clock: Clock, stop: Event, workers: int,
@@ -152,7 +152,7 @@ class RecoveryManager:
         job = task.job
         try:
             if self._stop.is_set():
-                raise Stopped("the run is ending")  # noqa: TRY301 (one way out for every end)
+                raise Stopped("the run is ending")
             if task.kind == LEARN:
                 self._jobs.learn_listing(job.series.id, self._asker.listing)
                 self._happened.put(_Learned(job))
@@ -234,7 +234,7 @@ class RecoveryManager:
                 self._schedule(job, CONFIRM, holes)
 
     def _give_back(self, job: OpenJob, error: Exception) -> None:
-        """Queue a job again with a growing delay or until its source may be asked; give it up where waiting is no use."""
+        """Queue a job again, later and later or when its source may be asked; give up where waiting is no use."""
         now = self._clock.now_ms()
         attempts = job.row.attempts + 1
         message = str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {error}"

@@ -6,7 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from db import coverage, jobs, series as series_rows
+from db import coverage, jobs
+from db import series as series_rows
 from db.engine import reading
 from fetcher.gaps import GapDetector
 from fetcher.jobqueue import as_series
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SeriesResult:
-    """One series: slots neither stored nor proven absent in its wanted range, and its jobs that wait or were given up."""
+    """One series: slots of its range neither stored nor proven absent, and its jobs that wait or were given up."""
 
     series: Series
     missing: int

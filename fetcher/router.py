@@ -1,4 +1,4 @@
-"""APIRouter: which source answers, through which endpoint, after how many tries; and a plain account of each attempt."""
+"""APIRouter: which source answers, through which endpoint, after how many tries; each attempt is accounted for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fetcher.errors import (
     SourceDown,
     SourceError,
     Stopped,
+    most_hopeful,
 )
 from fetcher.events import Attempt
 from fetcher.resilience.retry import TRIES, pauses
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
     from fetcher.line import SourceLine
-    from fetcher.model import Series, Timeframe, Window
+    from fetcher.model import Series
     from fetcher.wire import WirePage
 
 T = TypeVar("T")
@@ -195,16 +196,6 @@ class APIRouter:
             line.health.failed(endpoint.key, str(error), now)
         outcome = "ok" if error is None else type(error).__name__
         self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds))
-
-
-def most_hopeful(errors: list[SourceError]) -> SourceError:
-    """The error to report when every source failed: the one that ends soonest, then one that may end at all."""
-    timed = [(e.until_ms if isinstance(e, RateLimited) else e.retry_at_ms or 0, e) for e in errors if _may_pass(e)]
-    return min(timed, key=lambda pair: pair[0])[1] if timed else errors[0]
-
-
-def _may_pass(error: SourceError) -> bool:
-    return isinstance(error, (RateLimited, SourceDown))
 
 
 def _asked_pause(error: SourceError | None) -> float:

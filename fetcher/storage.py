@@ -1,4 +1,4 @@
-"""Candles ⇄ rows: what a page of validated candles changes in the database, in one transaction. The one place that knows both."""
+"""Candles ⇄ rows: what pages of validated candles change in the database, in one transaction; knows both sides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from fetcher.model import CandleBatch, Rows, Series
-    from fetcher.validation import Refused
+    from fetcher.validation import Mask, Refused
 
     Slots = Callable[[int, int], int]
 
@@ -106,7 +106,9 @@ class Storage:
         """`window` widened by the absent coverage that touches it."""
         with reading(self._engine) as connection:
             known = coverage.read(connection, series.id, window.start - 1, window.end + 1)
-        start = min((i.start_ms for i in known if i.state == "absent" and i.end_ms == window.start), default=window.start)
+        start = min(
+            (i.start_ms for i in known if i.state == "absent" and i.end_ms == window.start), default=window.start
+        )
         end = max((i.end_ms for i in known if i.state == "absent" and i.start_ms == window.end), default=window.end)
         return Window(start, end)
 
@@ -160,9 +162,7 @@ class Storage:
             coverage.cover(connection, series.id, intervals, slots)
 
     @staticmethod
-    def _cover_absent(
-        connection: Connection, pages: Sequence[Page], source_id: int, slots: Slots, now_ms: int
-    ) -> None:
+    def _cover_absent(connection: Connection, pages: Sequence[Page], source_id: int, slots: Slots, now_ms: int) -> None:
         intervals = [
             coverage.Interval(
                 absent.window.start, absent.window.end, "absent", 0, source_id, page.batch.route,
@@ -178,7 +178,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """What to do with incoming rows: `write` them, keep the `replaced` values, and `held` are those this source now backs."""
+    """Incoming rows to `write`, old values `replaced` by them, and the rows `held`, which this source now backs."""
 
     write: Rows
     replaced: Rows
@@ -207,9 +207,9 @@ def decide(existing: Rows, incoming: Rows, source_id: int, ranks: Mapping[int, i
     return Merge(incoming[write], there[write & known], incoming[~outranked])
 
 
-def _equal(left: Rows, right: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _equal(left: Rows, right: Rows) -> Mask:
     """Row by row whether two arrays hold the same candle; NaN equals NaN, and `anomaly` depends on the page's edge."""
-    equal = (left["flags"] | ANOMALY) == (right["flags"] | ANOMALY)
+    equal: Mask = (left["flags"] | ANOMALY) == (right["flags"] | ANOMALY)
     for column in VALUE_COLUMNS:
         a, b = left[column], right[column]
         equal &= (a == b) | ((a != a) & (b != b))  # noqa: PLR0124 (NaN is what differs from itself; trades are integers)

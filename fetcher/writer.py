@@ -24,7 +24,7 @@ WAITING_PAGES = 64  # finished pages held in memory at most; fetchers wait beyon
 
 
 class OpenJob:
-    """A job being worked: how many of its pages are neither committed nor failed yet. Shared by coordinator and writer."""
+    """A job being worked: how many of its pages are neither committed nor failed yet; two threads share it."""
 
     def __init__(self, job: JobRow, series: Series) -> None:
         self.row = job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from fetcher.errors import SourceError
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fetcher.clients.http import HttpRecord
+    from fetcher.clock import Clock
+    from fetcher.config import BinanceSource
     from fetcher.model import Timeframe
     from fetcher.wire import WirePage
 
@@ -102,6 +104,11 @@ class BaseAPIClient(ABC):
     route: str
     capabilities: Capabilities
     endpoints: tuple[Endpoint, ...]
+
+    @classmethod
+    @abstractmethod
+    def configured(cls, source: str, settings: BinanceSource, clock: Clock) -> Self:
+        """Make the client that a section of `sources:` asks for; `source` is the section's name."""
 
     def candles(self, endpoint: Endpoint, request: CandleRequest) -> Answer[WirePage]:
         """A page of candles, decoded and not yet judged."""

@@ -9,7 +9,7 @@ import json
 import struct
 from functools import partial
 from itertools import starmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 import numpy as np
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from fetcher.clients.base import CandleRequest
     from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
+    from fetcher.config import BinanceSource
     from fetcher.errors import SourceError
     from fetcher.model import Rows
 
 ROWS_PER_REQUEST = 1000
 WEIGHT_PER_MINUTE = 6000
+LONGEST_CONNECT = 5.0  # seconds; a host that does not take up by then is down
 
 _COLUMNS = (
     "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades",
@@ -130,6 +132,12 @@ class BinanceAPIClient(BaseAPIClient):
         )
         self._clock = clock
         self._http = HttpSession(clock, timeout, proxy)
+
+    @classmethod
+    def configured(cls, source: str, settings: BinanceSource, clock: Clock) -> Self:
+        """Make the client that a section of `sources:` asks for."""
+        timeout = (min(settings.timeout, LONGEST_CONNECT), settings.timeout)
+        return cls(source, settings.base_urls, clock, timeout, settings.proxy, settings.weight_per_minute)
 
     def used_weight(self, record: HttpRecord) -> int | None:
         """The weight used up by this machine's address in the server's current minute."""

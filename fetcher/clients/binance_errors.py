@@ -74,7 +74,7 @@ def retry_after_ms(record: HttpRecord, now_ms: int) -> int | None:
 
 
 def _rest(record: HttpRecord, server_ms: int, message: str) -> int:
-    """How long a 429 or 418 asks everybody to wait, in ms: by its header, its message, or what such rests last at least."""
+    """How long a 429 or 418 asks everybody to wait, in ms: by header, message, or what they last at least."""
     asked = retry_after_ms(record, server_ms)
     banned = _BANNED_UNTIL.search(message)
     if banned:

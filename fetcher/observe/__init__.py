@@ -1,0 +1,1 @@
+"""Listeners: logs and progress. The core tells facts and knows none of them."""

@@ -36,7 +36,7 @@ class BreakerState:
 
 
 def after_outcome(before: BreakerState, now_ms: int, *, succeeded: bool) -> BreakerState:
-    """The state that follows an outcome; one that arrives while the breaker is open (sent before it tripped) is void."""
+    """The state that follows an outcome; one that comes while the breaker is open (sent before it tripped) is void."""
     if before.state == OPEN:
         return before
     storage = _Storage(before, now_ms)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from db.endpoints import EndpointRow
     from fetcher.clock import Clock
 
-_FRESH_SECONDS = 0.05  # how long a look at the database serves all threads: what another process learns arrives this late
+_FRESH_SECONDS = 0.05  # how long one look at the database serves all threads; so late comes what others learnt
+
+_PROBE_LOOK_MS = 2_000
 
 
 class Gate:
@@ -35,7 +37,7 @@ class Gate:
         self._seen: tuple[float, EndpointRow, EndpointRow] | None = None
 
     def admit(self) -> bool:
-        """Let a request through, or raise RateLimited or SourceDown; True when it is the one probe of a half-open breaker."""
+        """Let a request through, or raise RateLimited or SourceDown; True for a half-open breaker's one probe."""
         row, pool = self._look()
         now = self._clock.now_ms()
         for place in (pool, row):
@@ -47,9 +49,14 @@ class Gate:
                 )
         if row.breaker == CLOSED:
             return False
-        resting = _state(row).rests_until() if row.breaker == OPEN else row.probe_until
+        if row.breaker == OPEN:
+            resting = _state(row).rests_until()
+        else:  # somebody's probe is on its way: its outcome is a matter of seconds
+            resting = min(row.probe_until, now + _PROBE_LOOK_MS) if row.probe_until and row.probe_until > now else None
         if resting is not None and resting > now:
-            raise SourceDown(f"{self.endpoint} rests until {format_utc(resting)} after failing: {row.last_error}", resting)
+            raise SourceDown(
+                f"{self.endpoint} rests until {format_utc(resting)} after failing: {row.last_error}", resting
+            )
         until = now + int(PROBE_SECONDS * 1000)
         with writing(self._engine) as connection:
             claimed = breakers.claim_probe(connection, self.endpoint, self._owner, now, until)

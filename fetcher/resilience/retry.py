@@ -32,5 +32,5 @@ def job_delay(attempts: int) -> float:
 
 
 def recheck_delay(answers: int) -> float:
-    """Seconds until an absence backed by `answers` agreeing answers is asked again: an hour at first, a year at last."""
+    """Seconds until an absence with `answers` agreeing answers is asked again: an hour at first, a year at last."""
     return float(min(3600.0 * 4 ** max(0, answers - 3), 365 * 86400.0))

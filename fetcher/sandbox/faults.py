@@ -64,7 +64,7 @@ def _refused(status: int) -> Fault:
 
 
 def _cut_json(answer: Answer, _scene: Scene) -> Answer:
-    return replace(answer, body=answer.body[: max(1, len(answer.body) // 2)])
+    return replace(answer, body=answer.body[: max(1, len(answer.body) // 2)], rows=None)
 
 
 def _delayed(answer: Answer, seconds: float) -> Answer:

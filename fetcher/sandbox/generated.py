@@ -103,7 +103,11 @@ class GeneratedMarket(Market):
 
     def finished(self, symbol: str, timeframe: Timeframe, window: Window) -> Rows:
         if timeframe == _MINUTE:
-            return self._minutes(symbol, window)
+            rows = self._minutes(symbol, window)
+            for stretch in self.history.off_grid:  # back on the grid: no two candles are ever live at once
+                last = (rows["slot"] < stretch.window.end) & (rows["slot"] + MINUTE >= stretch.window.end)
+                rows["end"][last] -= rows["shift"][last]
+            return rows
         grid = self.grid(symbol, timeframe)
         window = Window(grid.ceil(window.start), grid.ceil(window.end))
         if self.child(symbol, timeframe) == _MINUTE:

@@ -168,10 +168,10 @@ class Market(ABC):
         row = self.finished(symbol, timeframe, Window(slot, end))
         if not len(row) or child is not None:
             return row
-        elapsed = now_ms - slot - int(row["shift"][0])
+        elapsed, lasts = now_ms - slot - int(row["shift"][0]), int(row["end"][0]) + 1 - slot
         if elapsed < 0:
             return no_rows()
-        return row if elapsed >= end - slot else partial(row, elapsed, end - slot, end - 1)
+        return row if elapsed >= lasts else partial(row, elapsed, lasts, end - 1)
 
     def page(self, symbol: str, timeframe: Timeframe, asked: Span, now_ms: int) -> Rows:
         """The rows an exchange answers with, ascending by open time, none of them after `now_ms`: dtype TRUTH."""
@@ -218,7 +218,9 @@ class Market(ABC):
     def _closed(self, symbol: str, timeframe: Timeframe, window: Window, now_ms: int) -> Rows:
         grid = self.grid(symbol, timeframe)
         rows = self.span(symbol, timeframe, window, now_ms)
-        while len(rows) and grid.next(int(rows["slot"][-1])) + int(rows["shift"][-1]) > now_ms:
+        while len(rows) and now_ms < max(
+            grid.next(int(rows["slot"][-1])), int(rows["end"][-1]) + int(rows["shift"][-1]) + 1
+        ):
             rows = rows[:-1]
         return rows
 
@@ -228,7 +230,8 @@ class Market(ABC):
         `open_time` is the slot; shifted candles carry OFF_GRID, those a halt ended CUT_SHORT.
         """
         grid = self.grid(symbol, timeframe)
-        low, high = grid.ceil(window.start), grid.ceil(min(window.end, now_ms))
+        low = grid.ceil(max(window.start, self.lifetime(symbol, timeframe).start))
+        high = grid.ceil(min(window.end, now_ms))
         parts = [empty_rows()]
         while low < high:
             part = Window(low, min(high, grid.advance(low, _WIDEST_CHUNK)))

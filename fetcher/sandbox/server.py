@@ -47,8 +47,9 @@ async def _serve(sandbox: Sandbox, options: SandboxOptions) -> None:
         try:
             await site.start()
         except OSError as error:
+            why = os.strerror(error.errno or 0)
             raise ConfigError(
-                f"the sandbox cannot listen on {options.host}:{options.port} ({error.strerror}); choose another --port"
+                f"the sandbox cannot listen on {options.host}:{options.port} ({why}); choose another --port"
             ) from None
         host, port = runner.addresses[0][:2]
         print(f"sandbox listening on http://{host}:{port}", flush=True)
@@ -110,6 +111,8 @@ class _Wire:
         headers = {"Date": self._sandbox.date(), "Content-Type": JSON}
         try:
             told = json.loads(await request.read() or b"{}")
+            if not isinstance(told, dict):
+                raise TypeError(f"{type(told).__name__} instead of an object")
             found = self._command(request.method, request.path.removeprefix(_ADMIN), told)
         except ConfigError as error:
             return web.Response(status=400, body=json.dumps({"error": str(error)}).encode(), headers=headers)

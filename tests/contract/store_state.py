@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -163,28 +164,31 @@ class EndpointStore(StoreBase):
     def test_one_prober_at_a_time(self, conn: Connection, endpoint: str) -> None:
         """A closed breaker needs no probe; an open one is probed by one, or by the next when that one is silent."""
         assert not breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30)
-        breakers.set_breaker(conn, endpoint, breakers.OPEN, T0)
+        breakers.set_breaker(conn, endpoint, breakers.OPEN, 5, 0, T0)
         assert breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30)
         assert not breakers.claim_probe(conn, endpoint, "two", T0 + 29, T0 + 90)
         assert not breakers.claim_probe(conn, endpoint, "one", T0 + 29, T0 + 90)
         assert breakers.claim_probe(conn, endpoint, "two", T0 + 30, T0 + 90)
         row = endpoints.read(conn, endpoint)
         assert row is not None
-        assert (row.breaker, row.probe_owner, row.opened_ms) == ("half-open", "two", T0)
-        breakers.set_breaker(conn, endpoint, breakers.CLOSED, None)
+        assert (row.breaker, row.probe_owner, row.opened_ms, row.failures) == ("half-open", "two", T0, 5)
+        breakers.set_breaker(conn, endpoint, breakers.CLOSED, 0, 1, None)
         row = endpoints.read(conn, endpoint)
         assert row is not None
-        assert (row.breaker, row.probe_owner, row.opened_ms) == ("closed", None, None)
+        assert (row.breaker, row.probe_owner, row.opened_ms, row.failures, row.successes) == (
+            "closed",
+            None,
+            None,
+            0,
+            1,
+        )
 
-    def test_failures_and_successes_are_counted(self, conn: Connection, endpoint: str) -> None:
-        """Each count is told to who counts, and forgotten on its own."""
-        assert [breakers.add_failure(conn, endpoint) for _ in range(3)] == [1, 2, 3]
-        assert breakers.add_success(conn, endpoint) == 1
-        breakers.reset_failures(conn, endpoint)
-        assert breakers.add_failure(conn, endpoint) == 1
-        breakers.reset_successes(conn, endpoint)
-        assert breakers.add_success(conn, endpoint) == 1
-        assert breakers.add_failure(conn, "nobody") == 0
+    def test_a_probe_given_back_may_be_claimed_at_once(self, conn: Connection, endpoint: str) -> None:
+        """A prober that learned nothing does not make the next one wait for the end of its claim."""
+        breakers.set_breaker(conn, endpoint, breakers.OPEN, 5, 0, T0)
+        assert breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30)
+        breakers.release_probe(conn, endpoint)
+        assert breakers.claim_probe(conn, endpoint, "two", T0 + 1, T0 + 30)
 
     def test_health_is_a_moving_average_and_the_last_words(self, conn: Connection, endpoint: str) -> None:
         """Requests and errors add up; latency follows slowly; the last error stays readable after a success."""
@@ -239,7 +243,7 @@ class TransactionStore(StoreBase):
 
     def test_an_error_takes_everything_back(self, engine: Engine) -> None:
         """What was written before an error in the same transaction is not there."""
-        with pytest.raises(RuntimeError), writing(engine) as conn:
+        with contextlib.suppress(RuntimeError), writing(engine) as conn:
             state.cache_put(conn, "key", "value", T0)
             raise RuntimeError
         with reading(engine) as conn:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
+from db import candles
 from tests.contract.store_base import MINUTE, T0, candles_at
 from tests.contract.store_contract import StoreContract
-
-from db import candles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +39,7 @@ class TestSQLiteStore(StoreContract):
         """The plan of `latest` searches the candles by key and scans none; that of `gaps` does not name them."""
         candles.insert(conn, btc.id, 1, candles_at(0))
         plans = {
-            view: [row[-1] for row in conn.execute(text(f"EXPLAIN QUERY PLAN SELECT * FROM {view}"))]
+            view: [row[-1] for row in conn.execute(text(f"EXPLAIN QUERY PLAN SELECT * FROM {view}"))]  # noqa: S608
             for view in ("latest", "gaps")
         }
         touching = [step for step in plans["latest"] if " c " in f"{step} " or " n " in f"{step} "]

@@ -115,7 +115,6 @@ def _candles() -> None:
         "coverage",
         ["recheck_at"],
         sqlite_where=sa.text("recheck_at IS NOT NULL"),
-        postgresql_where=sa.text("recheck_at IS NOT NULL"),
     )
 
 
@@ -181,9 +180,9 @@ def _refused() -> None:
         sa.Column("last_seen_ms", sa.BigInteger, nullable=False),
         sa.Column("released_ms", sa.BigInteger),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quarantine")),
-        sa.UniqueConstraint("digest", name=op.f("uq_quarantine_digest")),
         _reference("quarantine", "series_id", "series"),
         _reference("quarantine", "source_id", "sources"),
+        sa.UniqueConstraint("digest", name=op.f("uq_quarantine_digest")),
         sqlite_autoincrement=True,
     )
 
