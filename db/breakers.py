@@ -86,6 +86,12 @@ def note_outcome(
         add_outcomes(conn, endpoint, Tally(1, 1, latency_ms, last_error=error, last_error_ms=now_ms))
 
 
+def note_error(conn: Connection, endpoint: str, error: str, now_ms: int) -> None:
+    """Remember the last error of an endpoint at once, for whoever is refused because of it."""
+    change = update(endpoint_state).where(_c.endpoint == endpoint)
+    conn.execute(change.values(last_error=error, last_error_ms=now_ms))
+
+
 def add_outcomes(conn: Connection, endpoint: str, tally: Tally) -> None:
     """Count the outcomes of several requests in one statement."""
     conn.execute(

@@ -166,7 +166,7 @@ class APIRouter:
         try:
             answer = send(endpoint)
         except RetryableError as error:
-            gate.failed()
+            gate.failed(str(error))
             self._account(line, endpoint, purpose, error, error.record)
             raise
         except RateLimited as error:

@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 
 import pybreaker
 
-CLOSED, OPEN, HALF_OPEN = pybreaker.STATE_CLOSED, pybreaker.STATE_OPEN, pybreaker.STATE_HALF_OPEN
+from db.breakers import CLOSED, OPEN
+
 FAIL_MAX = 5  # consecutive failures
-REST_SECONDS = 60.0
-PROBE_SECONDS = 30.0  # a probe that was killed frees the breaker after this
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,6 @@ class BreakerState:
     failures: int = 0
     successes: int = 0
     opened_ms: int | None = None
-
-    def rests_until(self) -> int | None:
-        """When an open breaker may be probed, ms UTC; None while it is not open."""
-        if self.state != OPEN or self.opened_ms is None:
-            return None
-        return self.opened_ms + int(REST_SECONDS * 1000)
 
 
 def after_outcome(before: BreakerState, now_ms: int, *, succeeded: bool) -> BreakerState:

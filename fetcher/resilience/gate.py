@@ -9,19 +9,17 @@ from db import breakers, endpoints
 from db.engine import reading, writing
 from fetcher.clock import format_utc
 from fetcher.errors import RateLimited, SourceDown
-from fetcher.resilience.breaker import CLOSED, OPEN, PROBE_SECONDS, BreakerState, after_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sqlalchemy import Connection, Engine
 
     from db.endpoints import EndpointRow
     from fetcher.clock import Clock
 
 _FRESH_SECONDS = 0.05  # how long one look at the database serves all threads; so late comes what others learnt
-
 _PROBE_LOOK_MS = 2_000
+REST_MS = 60_000  # of an open breaker, before it is probed
+PROBE_MS = 30_000  # a probe that was killed frees the breaker after this
 
 
 class Gate:
@@ -47,17 +45,17 @@ class Gate:
                     place.stop_until,
                     whole_pool=place is pool,
                 )
-        if row.breaker == CLOSED:
+        if row.breaker == breakers.CLOSED:
             return False
-        if row.breaker == OPEN:
-            resting = _state(row).rests_until()
+        if row.breaker == breakers.OPEN:
+            resting = (row.opened_ms or 0) + REST_MS
         else:  # somebody's probe is on its way: its outcome is a matter of seconds
-            resting = min(row.probe_until, now + _PROBE_LOOK_MS) if row.probe_until and row.probe_until > now else None
-        if resting is not None and resting > now:
+            resting = min(row.probe_until or 0, now + _PROBE_LOOK_MS)
+        if resting > now:
             raise SourceDown(
                 f"{self.endpoint} rests until {format_utc(resting)} after failing: {row.last_error}", resting
             )
-        until = now + int(PROBE_SECONDS * 1000)
+        until = now + PROBE_MS
         with writing(self._engine) as connection:
             claimed = breakers.claim_probe(connection, self.endpoint, self._owner, now, until)
         self._seen = None
@@ -68,12 +66,12 @@ class Gate:
     def succeeded(self) -> None:
         """Report an answered request: ends a row of failures, and a probe's success closes the breaker."""
         row, _ = self._look()
-        if row.breaker != CLOSED or row.failures:
-            self._update(lambda state, now: after_outcome(state, now, succeeded=True))
+        if row.breaker != breakers.CLOSED or row.failures:
+            self._report(succeeded=True)
 
-    def failed(self) -> None:
-        """Report a failed request: the fifth in a row opens the breaker."""
-        self._update(lambda state, now: after_outcome(state, now, succeeded=False))
+    def failed(self, error: str) -> None:
+        """Report a failed request and why: the fifth in a row opens the breaker."""
+        self._report(succeeded=False, error=error)
 
     def undecided(self, *, probe: bool) -> None:
         """Report an outcome that says nothing of the endpoint's health (rate limit, refused key): frees the probe."""
@@ -88,13 +86,19 @@ class Gate:
             endpoints.stop(connection, self.pool if error.whole_pool else self.endpoint, error.until_ms, str(error))
         self._seen = None
 
-    def _update(self, change: Callable[[BreakerState, int], BreakerState]) -> None:
+    def _report(self, *, succeeded: bool, error: str | None = None) -> None:
+        from fetcher.resilience.breaker import BreakerState, after_outcome  # noqa: PLC0415 (a healthy run needs it not)
+
         now = self._clock.now_ms()
         with writing(self._engine) as connection:
-            state = change(_state(_row(connection, self.endpoint)), now)
+            row = _row(connection, self.endpoint)
+            before = BreakerState(row.breaker, row.failures, row.successes, row.opened_ms)
+            after = after_outcome(before, now, succeeded=succeeded)
             breakers.set_breaker(
-                connection, self.endpoint, state.state, state.failures, state.successes, state.opened_ms
+                connection, self.endpoint, after.state, after.failures, after.successes, after.opened_ms
             )
+            if error is not None:
+                breakers.note_error(connection, self.endpoint, error, now)
         self._seen = None
 
     def _look(self) -> tuple[EndpointRow, EndpointRow]:
@@ -113,7 +117,3 @@ def _row(connection: Connection, endpoint: str) -> EndpointRow:
     if row is None:
         raise LookupError(f"endpoint {endpoint} has no row; app.build makes one for each")
     return row
-
-
-def _state(row: EndpointRow) -> BreakerState:
-    return BreakerState(row.breaker, row.failures, row.successes, row.opened_ms)
