@@ -120,12 +120,22 @@ def finish(conn: Connection, job_id: int, now_ms: int) -> None:
 
 
 def requeue(
-    conn: Connection, job_id: int, not_before: int, error: str | None, now_ms: int, *, count_attempt: bool = True
+    conn: Connection, job_id: int, not_before: int, error: str | None, now_ms: int, *, attempts: int | None = None
 ) -> None:
-    """Put a job back to be tried again at `not_before`; a job that is done meanwhile stays done."""
-    again = {"status": QUEUED, "not_before": not_before, "last_error": error, "updated_ms": now_ms, **_NO_LEASE}
-    attempts = _c.attempts + int(count_attempt)
-    conn.execute(update(jobs).where(_c.id == job_id, _c.status != DONE).values(again | {"attempts": attempts}))
+    """Put a job back to be tried again at `not_before`, with so many attempts counted (None: as many as before).
+
+    A job that is done meanwhile stays done.
+    """
+    again: dict[str, object] = {
+        "status": QUEUED,
+        "not_before": not_before,
+        "last_error": error,
+        "updated_ms": now_ms,
+        **_NO_LEASE,
+    }
+    if attempts is not None:
+        again["attempts"] = attempts
+    conn.execute(update(jobs).where(_c.id == job_id, _c.status != DONE).values(again))
 
 
 def fail(conn: Connection, job_id: int, error: str, now_ms: int) -> None:

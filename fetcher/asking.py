@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from fetcher.clock import format_utc
-from fetcher.errors import RetryableError, Unproven
+from fetcher.errors import Contradicted, Unproven
 from fetcher.model import DAY, CandleBatch, Window
 from fetcher.storage import Absent, Page
 from fetcher.validation import snap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fetcher.model import Rows, Series
     from fetcher.router import APIRouter, Served
     from fetcher.storage import Storage
     from fetcher.validation import DataValidator, Refused
 
+T = TypeVar("T")
+
+LOOKS = 5  # at a source that contradicts itself, before its word is left for later
 CONFIRMATIONS = 2  # agreeing answers after the page that lacked the candles; one alone can be the same fault twice
 _FIRST_MARKETS_MS = 1_230_768_000_000  # 2009-01-01: an earlier listing is a mistaken unit, not a market
 
@@ -50,53 +55,50 @@ class Asker:
         """Ask again for just the missing slots and one neighbour on each side, which must come back.
 
         Brings the candles that do come, or the hole as absent with its evidence (`answers` agreed before). Raises
-        Unproven where no neighbour can be had yet, and what the router raises.
+        Unproven where there is no neighbour on the newest edge yet, Contradicted, and what the router raises.
         """
-        grid = series.grid
-        span = Window(grid.advance(grid.floor(hole.start), -1), grid.next(hole.end))
-        evidence: list[dict[str, object]] = []
-        source: str | None = None
-        route = ""
-        refused: list[Refused] = []
-        neighbours: tuple[int | None, int | None] | None = None
-        while len(evidence) < CONFIRMATIONS:
-            served = self._router.candles(series, span.start, span.end, only=source)
-            source, route = served.source, served.route
-            rows, faults = self._judge(series, span, served)
-            refused += faults
-            times = rows["open_time"]
-            found = rows[(times >= hole.start) & (times < hole.end)]
-            if len(found) or faults:
-                return Page(CandleBatch(series, source, route, found), tuple(refused))
-            before, after = times[times < hole.start], times[times >= hole.end]
-            if neighbours is None and not (len(before) and len(after)):
-                neighbours = self._neighbours(series, hole, source)
-                left, right = neighbours
-                span = Window(span.start if left is None else left, span.end if right is None else grid.next(right))
-                continue
-            expected = neighbours or (int(before[-1]), int(after[0]))
-            if not _came_back(expected, times):
-                raise RetryableError(f"{source} left out candles that it has beside {format_utc(hole.start)}")
-            evidence.append(_answer(served, span, times))
-        proof: dict[str, object] = {"source": source, "answers": evidence}
-        if neighbours is not None and neighbours[1] is None:
-            proof["market"] = "no longer trades"
-        absent = Absent(hole, answers + len(evidence), proof)
-        return Page(CandleBatch(series, source or "", route, rows[:0]), tuple(refused), (absent,))
+        return _patiently(lambda: self._absence(series, hole, answers))
 
     def listing(self, series: Series) -> Listing:
-        """Find a market's first candle by two agreeing answers; raises Unproven where they differ, or none is there."""
+        """Find a market's first candle by two agreeing answers; raises Contradicted while there are none."""
+        return _patiently(lambda: self._listing(series))
+
+    def _absence(self, series: Series, hole: Window, answers: int) -> Page:
+        grid = series.grid
+        span = Window(grid.advance(grid.floor(hole.start), -1), grid.next(hole.end))
+        first = self._look(series, span)
+        if first.settles(hole):
+            return first.page(hole)
+        before, after = first.beside(hole)
+        if before is None or after is None:
+            before, after = self._neighbours(series, hole, first.source)
+            span = Window(before, hole.end if after is None else grid.next(after))
+            first = self._look(series, span, first.source)
+            if first.settles(hole):
+                return first.page(hole)
+        looks = [first, *(self._look(series, span, first.source) for _ in range(CONFIRMATIONS - 1))]
+        for look in looks:
+            if look.settles(hole):
+                return look.page(hole)
+            if look.beside(hole) != (before, after):
+                raise Contradicted(f"{look.source} left out candles that it has beside {format_utc(hole.start)}")
+        proof: dict[str, object] = {"source": first.source, "answers": [look.evidence(span) for look in looks]}
+        if after is None:
+            proof["market"] = "no longer trades"
+        return looks[-1].page(hole, Absent(hole, answers + len(looks), proof))
+
+    def _listing(self, series: Series) -> Listing:
         first = self._router.candles(series, 0, None, 1)
         opened = self._plausible_first(series, first)
         again = self._router.candles(series, 0, opened + 1, only=first.source)
         times = np.unique(again.page.rows["open_time"])
         if again.page.spoiled or times.tolist() != [opened]:
-            raise Unproven(f"{first.source} gave two different first candles of {series}")
+            raise Contradicted(f"{first.source} gave two different first candles of {series}")
+        asked = ((first, None), (again, opened + 1))
         evidence: dict[str, object] = {
             "source": first.source,
-            "answers": [{"at": served.proven_ms, "asked": [0, end], "first": opened} for served, end in
-                        ((first, None), (again, opened + 1))],
-        }  # fmt: skip
+            "answers": [{"at": served.proven_ms, "asked": [0, end], "first": opened} for served, end in asked],
+        }
         if series.timeframe.anchored_by_series:
             return Listing(opened - opened % DAY, evidence)
         return Listing(series.grid.floor(opened), evidence)
@@ -104,10 +106,10 @@ class Asker:
     def _plausible_first(self, series: Series, served: Served) -> int:
         times = served.page.rows["open_time"]
         if len(times) == 0:
-            raise Unproven(f"{served.source} has no candle of {series} yet")
+            raise Contradicted(f"{served.source} lists {series}, but has no candle of it yet")
         opened = int(times[0])
         if not _FIRST_MARKETS_MS <= opened <= (served.proven_ms or opened):
-            raise Unproven(f"{served.source} gave an impossible first candle of {series}: {opened}")
+            raise Contradicted(f"{served.source} gave an impossible first candle of {series}: {opened}")
         return opened
 
     def _judge(self, series: Series, window: Window, served: Served) -> tuple[Rows, tuple[Refused, ...]]:
@@ -120,12 +122,19 @@ class Asker:
         rows = np.concatenate([verdict.rows, snapped])
         return rows[np.argsort(rows["open_time"], kind="stable")], (*verdict.refused, *refused)
 
-    def _neighbours(self, series: Series, hole: Window, source: str) -> tuple[int | None, int | None]:
+    def _look(self, series: Series, span: Window, source: str | None = None) -> _Look:
+        served = self._router.candles(series, span.start, span.end, only=source)
+        rows, refused = self._judge(series, span, served)
+        return _Look(series, served, rows, refused)
+
+    def _neighbours(self, series: Series, hole: Window, source: str) -> tuple[int, int | None]:
         """The source's own nearest candles on both sides of a hole whose adjacent slots are empty too."""
         left = self._edge(series, source, None, hole.start, -1)
         right = self._edge(series, source, hole.end, None, 0)
         if left is None:
-            raise Unproven(f"{source} has no candle before {format_utc(hole.start)}")
+            raise Contradicted(f"{source} has no candle before {format_utc(hole.start)}, though it lists the market")
+        if right is None and self._storage.has_after(series, hole.end):
+            raise Contradicted(f"{source} does not give the candles that it gave after {format_utc(hole.end)}")
         if right is None and self._router.market_trades(series, source):
             raise Unproven(f"{source} has no closed candle after {format_utc(hole.start)} yet")
         return left, right
@@ -133,20 +142,55 @@ class Asker:
     def _edge(self, series: Series, source: str, start: int | None, end: int | None, place: int) -> int | None:
         served = self._router.candles(series, start, end, 1, only=source)
         anywhere = Window(start or 0, max(start or 0, end or served.proven_ms or 0))
-        rows, _ = self._judge_edge(series, anywhere, served)
-        return int(rows["open_time"][place]) if len(rows) else None
-
-    def _judge_edge(self, series: Series, window: Window, served: Served) -> tuple[Rows, tuple[Refused, ...]]:
-        verdict = self._validator.check(served.page, series.grid, window, served.proven_ms)
-        off_grid = verdict.off_grid.copy()
-        off_grid["open_time"] = series.grid.floor_all(off_grid["open_time"])
-        rows = np.concatenate([verdict.rows, off_grid])
-        return rows[np.argsort(rows["open_time"], kind="stable")], verdict.refused
+        verdict = self._validator.check(served.page, series.grid, anywhere, served.proven_ms)
+        if verdict.refused:
+            raise Contradicted(f"{source} gave a candle beside a gap that cannot be right: {verdict.refused[0].reason}")
+        times = np.sort(series.grid.floor_all(np.concatenate([verdict.rows, verdict.off_grid])["open_time"]))
+        return int(times[place]) if len(times) else None
 
 
-def _came_back(expected: tuple[int | None, int | None], times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bool:
-    return all(slot is None or slot in times for slot in expected)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One answer about a hole and what lies beside it."""
+
+    series: Series
+    served: Served
+    rows: Rows
+    refused: tuple[Refused, ...]
+
+    @property
+    def source(self) -> str:
+        return self.served.source
+
+    def settles(self, hole: Window) -> bool:
+        """Whether nothing can be concluded about absence: there are candles, or some that had to be refused."""
+        times = self.rows["open_time"]
+        return bool(self.refused) or bool(((times >= hole.start) & (times < hole.end)).any())
+
+    def beside(self, hole: Window) -> tuple[int | None, int | None]:
+        """The nearest candles of the answer before and after the hole."""
+        times = self.rows["open_time"]
+        before, after = times[times < hole.start], times[times >= hole.end]
+        return (int(before[-1]) if len(before) else None), (int(after[0]) if len(after) else None)
+
+    def page(self, hole: Window, *absent: Absent) -> Page:
+        """What to store of it: candles inside the hole, refusals, and the proof where there is one."""
+        times = self.rows["open_time"]
+        inside = self.rows[(times >= hole.start) & (times < hole.end)]
+        batch = CandleBatch(self.series, self.served.source, self.served.route, inside)
+        return Page(batch, self.refused, absent)
+
+    def evidence(self, span: Window) -> dict[str, object]:
+        """The answer as it is kept: when (ms UTC, the source's clock), what was asked, which open times came back."""
+        came_back = self.rows["open_time"].tolist()[:10]
+        return {"at": self.served.proven_ms, "asked": [span.start, span.end], "came_back": came_back}
 
 
-def _answer(served: Served, span: Window, times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, object]:
-    return {"at": served.proven_ms, "asked": [span.start, span.end], "came_back": times.tolist()[:10]}
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask again at once when a source contradicts itself; after LOOKS times its word is not worth more today."""
+    for _ in range(LOOKS - 1):
+        try:
+            return ask()
+        except Contradicted:
+            continue
+    return ask()

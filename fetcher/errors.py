@@ -42,6 +42,10 @@ class RetryableError(SourceError):
     retry_after: float | None = None
 
 
+class Contradicted(RetryableError):
+    """Two answers of one source cannot both be right: ask again at once; says nothing of whether it is reachable."""
+
+
 class BadPayload(RetryableError):
     """A 200 whose body is not what the source promises (HTML, truncated, wrong shape); counts against the breaker."""
 

@@ -137,7 +137,7 @@ class JobQueue:
         with reading(self._engine) as connection:
             return jobs.next_due(connection, scope)
 
-    def end(self, job_id: int, status: str, error: str | None, *, not_before: int, count: bool) -> None:
+    def end(self, job_id: int, status: str, error: str | None, *, not_before: int, attempts: int | None) -> None:
         """Write down how a job left: done, queued again at `not_before`, or failed."""
         now = self._clock.now_ms()
         with writing(self._engine) as connection:
@@ -146,7 +146,7 @@ class JobQueue:
             elif status == jobs.FAILED:
                 jobs.fail(connection, job_id, error or "", now)
             else:
-                jobs.requeue(connection, job_id, not_before, error, now, count_attempt=count)
+                jobs.requeue(connection, job_id, not_before, error, now, attempts=attempts)
 
     def release(self, job_ids: list[int]) -> None:
         """Give jobs back as they were claimed, without counting an attempt."""
@@ -163,9 +163,13 @@ class JobQueue:
             if series.listed_ms is not None:
                 return
             listing = ask(series)
+            listed = replace(series, listed_ms=listing.listed_ms, anchor_ms=listing.listed_ms)
+            now = self._router.server_now_if_known(series)
             with writing(self._engine) as connection:
+                if now is not None:
+                    series_rows.set_closed_until(connection, {series_id: listed.grid.floor(now)})
                 series_rows.set_listing(
                     connection, series_id, listing.listed_ms, listing.listed_ms, json.dumps(listing.evidence)
                 )
                 jobs.drop_before(connection, series_id, listing.listed_ms)
-            self._series[series_id] = replace(series, listed_ms=listing.listed_ms, anchor_ms=listing.listed_ms)
+            self._series[series_id] = listed

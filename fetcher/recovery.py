@@ -8,7 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fetcher.errors import AuthenticationFailed, CannotServe, RateLimited, SourceDown, SourceError, Stopped, Unproven
+from fetcher.errors import (
+    AuthenticationFailed,
+    CannotServe,
+    Contradicted,
+    RateLimited,
+    SourceDown,
+    SourceError,
+    Stopped,
+    Unproven,
+)
 from fetcher.events import JobEnded, PageStored
 from fetcher.gaps import pages
 from fetcher.model import Window
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 30.0  # a run waits for jobs due within this, and ends when everything rests longer
 UNPROVEN_SECONDS = 60.0  # what is missing at the newest edge needs the next candle to be proven: no use asking sooner
-IDLE_ROUNDS = 3  # rounds of confirming that bring nothing; then it is left for later
+IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 _LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
 
@@ -196,6 +205,7 @@ class RecoveryManager:
             case Committed():
                 self._flying -= len(happening.pages)
                 for job, page in happening.pages:
+                    job.bring(page)
                     self._tell(_progress(job, page))
                 for job in happening.ended:
                     self._settle(job, happening.stored.missing.get(job.id))
@@ -229,20 +239,20 @@ class RecoveryManager:
             if not holes:
                 self._end(job, "done", None)
             elif job.fruitless_rounds(sum(hole.span for hole in holes)) > IDLE_ROUNDS:
-                self._give_back(job, Unproven("the answers keep contradicting each other"))
+                self._give_back(job, Contradicted("the answers keep contradicting each other"))
             else:
                 self._schedule(job, CONFIRM, holes)
 
     def _give_back(self, job: OpenJob, error: Exception) -> None:
         """Queue a job again, later and later or when its source may be asked; give up where waiting is no use."""
         now = self._clock.now_ms()
-        attempts = job.row.attempts + 1
+        attempts = 1 if job.progressed else job.row.attempts + 1
         message = str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {error}"
         match error:
             case RateLimited():
-                self._end(job, "queued", message, not_before=error.until_ms, count=False)
+                self._end(job, "queued", message, not_before=error.until_ms)
             case SourceDown() if error.retry_at_ms is not None:
-                self._end(job, "queued", message, not_before=error.retry_at_ms, count=False)
+                self._end(job, "queued", message, not_before=error.retry_at_ms)
             case CannotServe() | AuthenticationFailed():
                 self._end(job, "failed", message)
             case _ if attempts >= JOB_ATTEMPTS:
@@ -250,10 +260,12 @@ class RecoveryManager:
             case _:
                 least = UNPROVEN_SECONDS if isinstance(error, Unproven) else 0.0
                 delay = max(least, job_delay(attempts))
-                self._end(job, "queued", message, not_before=now + int(delay * 1000))
+                self._end(job, "queued", message, not_before=now + int(delay * 1000), attempts=attempts)
 
-    def _end(self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, count: bool = True) -> None:
-        self._jobs.end(job.id, status, error, not_before=not_before, count=count)
+    def _end(
+        self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, attempts: int | None = None
+    ) -> None:
+        self._jobs.end(job.id, status, error, not_before=not_before, attempts=attempts)
         self._forget(job, status, error)
 
     def _forget(self, job: OpenJob, status: str, error: str | None) -> None:

@@ -96,6 +96,11 @@ class Storage:
         with reading(self._engine) as connection:
             return candles.open_times(connection, series.id, window.start, window.end)
 
+    def has_after(self, series: Series, ms: int) -> bool:
+        """Whether a candle at or after `ms` is stored."""
+        with reading(self._engine) as connection:
+            return candles.after(connection, series.id, ms) is not None
+
     def answers(self, series: Series, window: Window) -> int:
         """How many answers agree so far that `window` is empty; 0 where coverage does not say so."""
         with reading(self._engine) as connection:

@@ -32,6 +32,7 @@ class OpenJob:
         self.window = Window(job.start_ms, job.end_ms)
         self.error: Exception | None = None
         self.confirming = False
+        self.progressed = False
         self._lock = Lock()
         self._pages = 0
         self._rounds = 0
@@ -52,6 +53,10 @@ class OpenJob:
         self._rounds = 0 if missing_ms < self._missing_ms else self._rounds + 1
         self._missing_ms = missing_ms
         return self._rounds
+
+    def bring(self, page: Page) -> None:
+        """Note that a page of it was stored; one with candles or a proof is progress."""
+        self.progressed = self.progressed or bool(len(page.batch.rows)) or bool(page.absent)
 
     def expect(self, pages: int) -> None:
         """More pages are on their way."""

@@ -1,1 +1,1 @@
-"""Listeners: logs and progress. The core tells facts and knows none of them."""
+"""What listens to the core: logs and progress. The core knows none of it (fetcher/events.py)."""

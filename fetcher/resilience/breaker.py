@@ -15,7 +15,7 @@ import pybreaker
 
 from db.breakers import CLOSED, OPEN
 
-FAIL_MAX = 5  # consecutive failures
+FAIL_MAX = 10  # consecutive failures: several fetchers fail at once, and a third of all failing is not yet an outage
 
 
 @dataclass(frozen=True, slots=True)

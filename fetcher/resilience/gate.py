@@ -70,7 +70,7 @@ class Gate:
             self._report(succeeded=True)
 
     def failed(self, error: str) -> None:
-        """Report a failed request and why: the fifth in a row opens the breaker."""
+        """Report a failed request and why: the tenth in a row opens the breaker."""
         self._report(succeeded=False, error=error)
 
     def undecided(self, *, probe: bool) -> None:

@@ -22,7 +22,6 @@ _GATEWAY = (
     "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
 )
 _TIMES = (0, 6)
-_FEWEST_LEFT_OUT = 5  # a venue that hides one row of three, twice, would be lying: no client could tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +169,6 @@ def _short(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
 
 
 def _left_out(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
-    if len(rows) < _FEWEST_LEFT_OUT:
-        return rows
     gone = set(_some(rows, scene))
     return [row for n, row in enumerate(rows) if n not in gone]
 

@@ -35,7 +35,7 @@ def gaps(conn: Connection) -> list[tuple[object, ...]]:
 class CoverageStore(StoreBase):
     """Intervals stay disjoint and merged; what they leave out is a gap."""
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(todo=st.lists(operations(), max_size=8))
     def test_any_operations_agree_with_the_model(self, conn: Connection, btc: SeriesRow, todo: list[Operation]) -> None:
         """After random covers and erases the table equals a slot-by-slot model."""
@@ -63,6 +63,13 @@ class CoverageStore(StoreBase):
         assert coverage.read(conn, btc.id, T0 + 25 * MINUTE, T0 + 31 * MINUTE) == kept[1:3]
         assert coverage.read(conn, btc.id, T0 + 10 * MINUTE, T0 + 11 * MINUTE) == kept[:1]
         assert coverage.read(conn, btc.id, T0 + 12 * MINUTE, T0 + 13 * MINUTE) == []
+
+    def test_taking_over_a_neighbour_merges_on_both_sides(self, conn: Connection, btc: SeriesRow) -> None:
+        """Candles found where they were thought absent join the stored ones before and after, into one row."""
+        absent = Interval(T0 + 10 * MINUTE, T0 + 20 * MINUTE, ABSENT, 0, 1, "rest", "two empty answers", 2)
+        coverage.cover(conn, btc.id, [stored(0, 10), absent, stored(20, 30)], minutes)
+        coverage.cover(conn, btc.id, [stored(10, 20)], minutes)
+        assert coverage.read_all(conn) == {btc.id: [stored(0, 30)]}
 
     def test_series_are_apart(self, conn: Connection, btc: SeriesRow) -> None:
         """Covering one series neither merges with nor cuts another's."""

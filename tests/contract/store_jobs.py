@@ -85,16 +85,16 @@ class JobStore(StoreBase):
         assert [row.attempts for row in jobs.claim(conn, "me", T0, LEASE, 9)] == [0, 0]
 
     def test_a_requeued_job_waits_for_its_time(self, conn: Connection, btc: SeriesRow) -> None:
-        """It counts an attempt unless told not to, says why, and is due at `not_before`."""
+        """It has the attempts it is given, else as many as before, says why, and is due at `not_before`."""
         [job_id] = jobs.add(conn, [job(btc)], T0)
         jobs.claim(conn, "me", T0, LEASE, 1)
-        jobs.requeue(conn, job_id, T0 + 500, "timed out", T0)
+        jobs.requeue(conn, job_id, T0 + 500, "timed out", T0, attempts=1)
         assert jobs.next_due(conn) == T0 + 500
         assert jobs.claim(conn, "me", T0 + 499, LEASE, 1) == []
         [again] = jobs.claim(conn, "me", T0 + 500, LEASE, 1)
         assert (again.attempts, again.last_error) == (1, "timed out")
         assert jobs.next_due(conn) == LEASE
-        jobs.requeue(conn, job_id, 0, "rate limited", T0, count_attempt=False)
+        jobs.requeue(conn, job_id, 0, "rate limited", T0)
         assert jobs.listing(conn)[0].attempts == 1
 
     def test_done_and_failed_are_final_until_someone_retries(self, conn: Connection, btc: SeriesRow) -> None:

@@ -110,6 +110,7 @@ class EndpointStore(StoreBase):
     def test_the_venues_own_count_wins_when_higher(self, conn: Connection, endpoint: str) -> None:
         """Weight used behind our back is not granted again; a lower count is not believed."""
         assert endpoints.reserve(conn, endpoint, WINDOW, 10, 100, floor_used=60) == 10
+        assert endpoints.reserve(conn, endpoint, WINDOW, 99, 90) == 20
         endpoints.note_used(conn, endpoint, WINDOW, 95)
         endpoints.note_used(conn, endpoint, WINDOW, 20)
         assert endpoints.reserve(conn, endpoint, WINDOW, 10, 100) == 5

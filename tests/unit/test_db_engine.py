@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db.engine import database_file, open_engine, reading, writing
+from db.engine import _use_wal, database_file, open_engine, reading, writing
 from db.errors import DatabaseProblem
 
 if TYPE_CHECKING:
@@ -133,6 +133,26 @@ def test_the_file_behind_an_engine(engine: Engine, tmp_path: Path) -> None:
         conn.exec_driver_sql("CREATE TABLE t (a)")
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("t",)]
+
+
+def test_switching_to_wal_waits_for_a_writer(tmp_path: Path) -> None:
+    """A file not in WAL yet (a restored backup) that another is writing: SQLite refuses the switch, we wait and try."""
+    path = tmp_path / "restored.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE t (a)")
+        writer.execute("BEGIN IMMEDIATE")
+
+        class UntilWeWait(sqlite3.Connection):
+            """Lets the writer finish when we begin to wait for it."""
+
+            def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+                if sql == "BEGIN IMMEDIATE":
+                    writer.execute("COMMIT")
+                return super().execute(sql, *parameters)  # type: ignore[arg-type]
+
+        with closing(sqlite3.connect(path, isolation_level=None, factory=UntilWeWait)) as ours:
+            _use_wal(ours)
+            assert ours.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 PREPARE = """

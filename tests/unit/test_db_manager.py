@@ -165,6 +165,7 @@ def test_a_backup_of_a_database_in_use_stands_alone(database: DatabaseManager, e
         candles.erase(conn, series_id, 0, 2**62)
         database.backup(copy)
     assert [file.name for file in copy.parent.iterdir()] == ["copy.db"]
+    assert copy.read_bytes()[18:20] == b"\x01\x01"  # not in WAL mode: readable from read-only media too
     url = f"sqlite:///{copy}"
     restored = open_engine(url)
     DatabaseManager(restored, url).prepare()

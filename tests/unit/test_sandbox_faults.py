@@ -132,11 +132,6 @@ def test_a_fault_of_rows_leaves_an_answer_without_rows_alone(name: str) -> None:
     assert answer is bare or _status(answer) or answer.delay or answer.delivery != "whole" or answer.body != bare.body
 
 
-def test_a_page_of_three_loses_no_row_unseen() -> None:
-    """A venue that twice hides the same row between its neighbours could not be told from one without it."""
-    page = Answer(200, json.dumps(TRUE[:3]).encode(), WEIGHT, rows=3, asked=ASKED)
-    assert FAULT["left_out"](page, Scene(Random(0), Severity(), NOW)) is page
-
 
 def test_transient_faults_are_all_but_those_that_last() -> None:
     """What a storm test may use."""

@@ -1,0 +1,254 @@
+"""Audit: proves coverage against the candles themselves, and makes it true again where it is not.
+
+Coverage cuts a series' time into cells (stored, absent, unknown). Counting the rows of every cell, and whether any is
+off the grid, reads each row once, like `GROUP BY series_id`, and is a proof: open times are unique, so a stored cell
+with as many rows as slots, all on the grid, lacks none. Only cells that differ are looked into.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import bindparam, func, select
+
+from db import candles, coverage
+from db.engine import reading, writing
+from db.schema import candles as candles_table
+from db.series import read_series
+from fetcher.audit_deep import disagreements
+from fetcher.clock import format_utc
+from fetcher.gaps import GapDetector, pages, subtract, union
+from fetcher.jobqueue import as_series
+from fetcher.model import FixedGrid, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from db.intervals import Interval
+    from fetcher.audit_deep import Disagreement
+    from fetcher.model import Grid, Series
+
+ROWS_MISSING = "rows_missing"  # covered as stored, but there is no candle
+ROWS_UNCOVERED = "rows_uncovered"  # candles that no coverage speaks for
+ROWS_IN_ABSENT = "rows_in_absent"  # candles where absence is said to be proven
+OFF_GRID_ROWS = "off_grid_rows"  # candles whose open time is no slot of the series
+COUNT_WRONG = "count_wrong"  # the candles are there, but coverage counts them wrongly
+COVERAGE_OVERLAPS = "coverage_overlaps"  # two intervals speak for the same time
+COVERAGE_OUTSIDE = "coverage_outside"  # coverage of candles that were not closed yet
+PARENT_DISAGREES = "parent_disagrees"  # the source's own timeframes do not add up
+
+_REPAIRED = {ROWS_MISSING, ROWS_IN_ABSENT, COUNT_WRONG, COVERAGE_OVERLAPS, COVERAGE_OUTSIDE}
+_EVER = Window(-(2**62), 2**62)
+_CHUNK_SLOTS = 50_000  # open times held in memory at once
+
+_c = candles_table.c
+_COUNTED = select(func.count(), func.max((_c.open_time - bindparam("anchor")) % bindparam("step"))).where(
+    _c.series_id == bindparam("series"), _c.open_time >= bindparam("start"), _c.open_time < bindparam("end")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as coverage says: `rows` candles or slots of a series in `[start_ms, end_ms)` (ms UTC)."""
+
+    series: Series
+    kind: str
+    start_ms: int
+    end_ms: int
+    rows: int
+    message: str
+    repaired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """Everything found, by series and time; what the source itself disagrees about comes last."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def repaired(self) -> int:
+        """How many findings were repaired: the next plan fetches what is gone."""
+        return sum(finding.repaired for finding in self.findings)
+
+    @property
+    def sound(self) -> bool:
+        """Whether coverage can be believed now; a source that disagrees with itself does not speak against it."""
+        return all(finding.repaired or finding.kind == PARENT_DISAGREES for finding in self.findings)
+
+
+def audit(engine: Engine, all_series: Sequence[Series], *, repair: bool = False, deep: bool = False) -> AuditReport:
+    """Compare coverage with the candles; `repair` makes it true again, `deep` also adds children up against parents.
+
+    Deletes no candle: what coverage claims wrongly is taken back, and the next plan fetches just that. One transaction
+    for each series repaired. Raises DatabaseProblem where the database cannot be used.
+    """
+    found: list[Finding] = []
+    with reading(engine) as conn:
+        known, covered = _as_stored(conn, all_series), coverage.read_all(conn)
+        for series in known:
+            found += _examine(conn, series, covered.get(series.id, ()))
+        sums = [_told(each) for each in disagreements(conn, known, covered)] if deep else []
+    if repair:
+        found = [finding for series in known for finding in _repaired(engine, series, found)]
+    return AuditReport((*found, *sums))
+
+
+def _as_stored(conn: Connection, all_series: Sequence[Series]) -> list[Series]:
+    """The series as they stand in this transaction: another process may have moved their last close meanwhile."""
+    rows = {row.id: row for row in read_series(conn)}
+    return [as_series(rows[series.id]) for series in all_series if series.id in rows]
+
+
+def _repaired(engine: Engine, series: Series, found: Sequence[Finding]) -> list[Finding]:
+    """What was found of one series, repaired where that can be; looked at again first, now that nobody else writes."""
+    mine = [finding for finding in found if finding.series.id == series.id]
+    if not any(finding.kind in _REPAIRED for finding in mine):
+        return mine
+    with writing(engine) as conn:
+        [series] = _as_stored(conn, [series])
+        grid = series.grid
+
+        def slots(start: int, end: int) -> int:
+            return grid.count(Window(start, end))
+
+        intervals = coverage.read(conn, series.id, _EVER.start, _EVER.end)
+        mine = _examine(conn, series, intervals)
+        recounted = {each.start_ms: each.rows for each in mine if _only_counted_wrong(each, grid)}
+        wrong = [each for each in mine if each.kind in _REPAIRED and not _only_counted_wrong(each, grid)]
+        for window in union(Window(each.start_ms, each.end_ms) for each in wrong):
+            coverage.erase(conn, series.id, window.start, window.end, slots)
+        for interval in intervals:
+            if interval.start_ms in recounted:
+                coverage.cover(conn, series.id, [replace(interval, rows=recounted[interval.start_ms])], slots)
+    return [replace(finding, repaired=finding.kind in _REPAIRED) for finding in mine]
+
+
+def _only_counted_wrong(finding: Finding, grid: Grid) -> bool:
+    """Whether every slot has its candle, so that writing the true count is all there is to repair."""
+    return finding.kind == COUNT_WRONG and finding.rows == grid.count(Window(finding.start_ms, finding.end_ms))
+
+
+def _examine(conn: Connection, series: Series, intervals: Sequence[Interval]) -> list[Finding]:
+    found = _misplaced(series, intervals)
+    for interval in intervals:
+        look = _absent if interval.state == coverage.ABSENT else _stored
+        found += look(conn, series, interval)
+    for window in subtract(_EVER, [Window(each.start_ms, each.end_ms) for each in intervals]):
+        found += _uncovered(conn, series, window)
+    return sorted(found, key=lambda finding: finding.start_ms)
+
+
+def _misplaced(series: Series, intervals: Sequence[Interval]) -> list[Finding]:
+    """Coverage that contradicts itself or the series, without a look at the candles. Pure."""
+    found, twice, reach = [], [], _EVER.start
+    closed = _EVER.end if series.closed_until_ms is None else series.closed_until_ms
+    for interval in intervals:
+        if interval.start_ms < reach:
+            twice.append(Window(interval.start_ms, min(interval.end_ms, reach)))
+        reach = max(reach, interval.end_ms)
+        if interval.end_ms > closed:
+            window = Window(max(interval.start_ms, closed), interval.end_ms)
+            text = f"is said to be {interval.state}, but was not closed yet"
+            found.append(_finding(series, COVERAGE_OUTSIDE, window, series.grid.count(window), text))
+    return found + [
+        _finding(series, COVERAGE_OVERLAPS, window, series.grid.count(window), "is covered by two intervals at once")
+        for window in union(twice)
+    ]
+
+
+def _uncovered(conn: Connection, series: Series, window: Window) -> list[Finding]:
+    rows, _ = _counted(conn, series, window)
+    first = candles.after(conn, series.id, window.start) if rows else None
+    last = candles.before(conn, series.id, window.end) if rows else None
+    if first is None or last is None:
+        return []
+    text = f"{rows} candles that no coverage speaks for; where they are wanted the next run fetches and proves them"
+    return [_finding(series, ROWS_UNCOVERED, Window(first, last + 1), rows, text)]
+
+
+def _absent(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
+    window = Window(claim.start_ms, claim.end_ms)
+    if not _counted(conn, series, window)[0]:
+        return []
+    times = candles.open_times(conn, series.id, window.start, window.end)
+    text = "candles where the source was proven to have none; to be asked for again"
+    return [
+        _finding(series, ROWS_IN_ABSENT, run, series.grid.count(run), text)
+        for run in GapDetector(series.grid).runs(np.unique(series.grid.floor_all(times)))
+    ]
+
+
+def _stored(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
+    window, grid = Window(claim.start_ms, claim.end_ms), series.grid
+    rows, off_grid = _counted(conn, series, window)
+    slots = grid.count(window)
+    if rows == claim.rows <= slots and off_grid is False:
+        return []
+    holes, strays = _look_inside(conn, series, window)
+    found = []
+    if strays:
+        text = f"{strays} candles off the {series.timeframe} grid, which are no slot's; delete them from `candles`"
+        found.append(_finding(series, OFF_GRID_ROWS, window, strays, text))
+    on_grid = rows - strays
+    if on_grid == claim.rows <= slots:
+        return found
+    if claim.rows >= slots and holes:
+        return found + [
+            _finding(series, ROWS_MISSING, hole, grid.count(hole), f"{grid.count(hole)} candles are gone")
+            for hole in holes
+        ]
+    text = f"coverage counts {claim.rows} candles, there are {on_grid}"
+    if on_grid > claim.rows or on_grid == slots:
+        return [*found, _finding(series, COUNT_WRONG, window, on_grid, text)]
+    # A source that omits candles without trades: which slots had one is known to nobody else.
+    text += "; which are gone only the source can tell"
+    return [*found, _finding(series, ROWS_MISSING, window, claim.rows - on_grid, text)]
+
+
+def _look_inside(conn: Connection, series: Series, window: Window) -> tuple[list[Window], int]:
+    """The slots of `window` without a candle, as windows, and how many candles are off the grid; bounded in memory."""
+    grid, holes, strays = series.grid, list[Window](), 0
+    for chunk in _chunks(window, grid):
+        rows, off_grid = _counted(conn, series, chunk)
+        if rows == grid.count(chunk) and off_grid is False:
+            continue
+        times = candles.open_times(conn, series.id, chunk.start, chunk.end)
+        placed = times[grid.floor_all(times) == times]
+        strays += len(times) - len(placed)
+        holes += GapDetector(grid).holes(chunk, placed)
+    return union(holes), strays
+
+
+def _chunks(window: Window, grid: Grid) -> list[Window]:
+    ends = [page.end for page in pages(window, grid, _CHUNK_SLOTS)] or [window.end]
+    return [Window(start, end) for start, end in zip([window.start, *ends], ends, strict=False)]
+
+
+def _counted(conn: Connection, series: Series, window: Window) -> tuple[int, bool | None]:
+    """How many candles are in `window`, and whether any is off the grid; None where SQL cannot tell (months)."""
+    grid = series.grid
+    step, anchor = (grid.step, grid.anchor % grid.step) if isinstance(grid, FixedGrid) else (1, 0)
+    asked = {"series": series.id, "start": window.start, "end": window.end, "step": step, "anchor": anchor}
+    rows, farthest = conn.execute(_COUNTED, asked).one()
+    return rows, bool(farthest) if isinstance(grid, FixedGrid) else None
+
+
+def _finding(series: Series, kind: str, window: Window, rows: int, text: str) -> Finding:
+    where = f"{series} {_shown(window.start)} … {_shown(window.end)}"
+    return Finding(series, kind, window.start, window.end, rows, f"{where}: {text}")
+
+
+def _shown(ms: int) -> str:
+    try:
+        return format_utc(ms)
+    except (ValueError, OverflowError, OSError):  # a candle with a time of no calendar, put there by hand
+        return f"{ms} ms"
+
+
+def _told(each: Disagreement) -> Finding:
+    return Finding(each.parent, PARENT_DISAGREES, each.open_ms, each.close_ms, each.children, str(each))

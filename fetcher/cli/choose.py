@@ -1,0 +1,83 @@
+"""What the arguments name: configured series, dates, ids. Everything unknown is a ConfigError that says what there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from db import series as series_rows
+from fetcher.clock import parse_utc
+from fetcher.errors import ConfigError
+from fetcher.model import TIMEFRAMES, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sqlalchemy import Connection
+
+    from fetcher.config import Config
+
+_SHOWN = 20
+
+
+def configured_series(connection: Connection, config: Config) -> list[Series]:
+    """Every configured series as the database knows it, in the file's order; one that it does not know has an id below 0."""
+    known = {(row.symbol, row.timeframe): row for row in series_rows.read_series(connection)}
+    found = []
+    for place, wanted in enumerate(config.series()):
+        row = known.get((wanted.symbol, wanted.timeframe.name))
+        learnt = (None, None, None) if row is None else (row.anchor_ms, row.listed_ms, row.closed_until_ms)
+        series_id = -1 - place if row is None else row.id
+        found.append(
+            Series(series_id, wanted.symbol, wanted.timeframe, wanted.start_ms, wanted.sources, *learnt)
+        )  # fmt: skip
+    return found
+
+
+def chosen(
+    all_series: Sequence[Series], symbols: Sequence[str] | None = None, timeframes: Sequence[str] | None = None
+) -> list[Series]:
+    """The series with one of these symbols and one of these timeframes (none given: any)."""
+    wanted_symbols = [symbol.strip().upper() for symbol in symbols or ()]
+    for timeframe in timeframes or ():
+        if timeframe not in TIMEFRAMES:
+            raise ConfigError(f"--timeframe {timeframe!r} is none; one of {' '.join(TIMEFRAMES)}")
+    _all_known("--symbol", wanted_symbols, [series.symbol for series in all_series])
+    _all_known("--timeframe", timeframes or (), [series.timeframe.name for series in all_series])
+    found = [
+        series
+        for series in all_series
+        if (not wanted_symbols or series.symbol in wanted_symbols)
+        and (not timeframes or series.timeframe.name in timeframes)
+    ]
+    if not found:
+        asked = f"{', '.join(wanted_symbols)} at {', '.join(timeframes or ())}"
+        raise ConfigError(f"{asked} is not configured; configured: {_few([str(series) for series in all_series])}")
+    return found
+
+
+def moment(option: str, text: str) -> int:
+    """A date or time of an option as ms UTC."""
+    try:
+        return parse_utc(text)
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"{option} {text!r} is no date; write it like 2024-01-01 or 2024-01-01T12:00:00Z (UTC)"
+        ) from None
+
+
+def all_there(what: str, asked: Collection[int], there: Collection[int]) -> None:
+    """Refuse ids that do not exist."""
+    missing = [str(each) for each in asked if each not in there]
+    if missing:
+        raise ConfigError(f"there is no {what} {', '.join(missing)}")
+
+
+def _all_known(option: str, asked: Sequence[str], known: Sequence[str]) -> None:
+    for each in asked:
+        if each not in known:
+            raise ConfigError(f"{option} {each!r} is not configured; configured: {_few(list(dict.fromkeys(known)))}")
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

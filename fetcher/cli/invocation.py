@@ -1,0 +1,75 @@
+"""What every command is given: the options before the command, and from them configuration, clock, database, program."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fetcher.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from fetcher.app import App
+    from fetcher.config import Config
+
+CONFIG_NAME = "config.yaml"
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One call of the program; nothing is read before it is asked for."""
+
+    config_option: Path | None = None
+    as_json: bool = False
+    verbosity: int = 0
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration file: as told, else the one in the current folder, else the one beside the program."""
+        if self.config_option is not None:
+            return self.config_option
+        here = Path(CONFIG_NAME)
+        return here if here.exists() or not (_CHECKOUT / CONFIG_NAME).exists() else _CHECKOUT / CONFIG_NAME
+
+    @cached_property
+    def config(self) -> Config:
+        """The checked configuration; raises ConfigError."""
+        from fetcher.config import load  # noqa: PLC0415 (pydantic and yaml: --help and the sandbox need neither)
+
+        return load(self.config_path)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The program's clock, or the one of FETCHER_CLOCK."""
+        return Clock.from_environment()
+
+    @contextmanager
+    def app(self) -> Iterator[App]:
+        """The program put together, and closed at the end."""
+        from fetcher.app import build  # noqa: PLC0415 (the whole program: reading commands need a database alone)
+
+        app = build(self.config, self.clock)
+        try:
+            yield app
+        finally:
+            app.close()
+
+    @contextmanager
+    def database(self) -> Iterator[Engine]:
+        """The database alone, created or upgraded where needed, and closed at the end."""
+        from db.engine import open_engine  # noqa: PLC0415 (a fifth of a second)
+        from db.manager import DatabaseManager  # noqa: PLC0415 (the same)
+
+        engine = open_engine(self.config.database_url)
+        try:
+            DatabaseManager(engine, self.config.database_url).prepare()
+            yield engine
+        finally:
+            engine.dispose()

@@ -1,0 +1,64 @@
+"""How answers look: tables and lines for people, one JSON object for machines, times in UTC."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from fetcher.clock import format_utc
+from fetcher.wire import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+LONGEST_CELL = 160
+_UNLIMITED = 2_000
+
+
+def utc(ms: int | None) -> str:
+    """`2026-04-30T04:00Z`, with seconds only where there are any; `-` for None."""
+    if ms is None:
+        return "-"
+    text = format_utc(ms)
+    return text.removesuffix(":00Z") + "Z" if text.endswith(":00Z") else text
+
+
+def number(value: float | None) -> str:
+    """An integer with thousands marked, a fraction with one place, `-` for None."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def plain(text: object, limit: int = LONGEST_CELL) -> str:
+    """Anybody's text in one printable line of at most `limit` characters; `-` for None."""
+    return "-" if text is None else excerpt(str(text), limit)
+
+
+def put_json(answer: Mapping[str, Any]) -> None:
+    """Print one JSON object."""
+    print(json.dumps(answer, ensure_ascii=False, indent=2))
+
+
+def put_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows below their headings; columns whose heading begins with `#` are numbers, aligned right.
+
+    On a terminal long cells are folded to its width; elsewhere a row is a line.
+    """
+    from rich.console import Console  # noqa: PLC0415 (a tenth of a second, for those who look at a table)
+    from rich.table import Table  # noqa: PLC0415 (the same)
+    from rich.text import Text  # noqa: PLC0415 (the same)
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.removeprefix("#"), justify="right" if column.startswith("#") else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(number(cell) if isinstance(cell, int) else plain(cell)) for cell in row))
+    watched = sys.stdout.isatty()
+    console = Console(width=None if watched else _UNLIMITED)
+    with console.capture() as drawn:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in drawn.get().splitlines()))

@@ -1,0 +1,87 @@
+"""What fetching commands share: the program with signals, log and progress attached, and what is wrong with its sources."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from db import endpoints
+from db.engine import reading
+from fetcher.cli.endpoints import FAILING, RESTING, endpoint_states
+from fetcher.cli.remaining import remaining_slots
+from fetcher.cli.signals import stopping
+from fetcher.events import Attempt, Planned
+from fetcher.observe import logs
+from fetcher.observe.progress import PlainLines, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from fetcher.app import App
+    from fetcher.cli.invocation import Invocation
+    from fetcher.clock import Clock
+    from fetcher.events import Fact
+    from fetcher.model import Window
+    from fetcher.observe.progress import Display
+
+
+@contextmanager
+def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = None) -> Iterator[None]:
+    """Attach signals, log and progress while the block works; `asked` are the series and windows it is about."""
+    logs.set_up(call.config, call.clock, call.verbosity)
+    app.hooks.add(logs.log_fact)
+    progress = _progress(call, app, asked)
+    with stopping(app.stop):
+        try:
+            yield
+        finally:
+            if progress is not None:
+                progress.close()
+
+
+def _progress(call: Invocation, app: App, asked: Mapping[str, Window] | None) -> Progress | None:
+    if call.verbosity < 0:
+        return None
+    progress = Progress(call.clock, remaining_slots(app.engine, asked), _display(call.clock))
+    app.hooks.add(progress)
+    return progress
+
+
+def _display(clock: Clock) -> Display:
+    if not sys.stderr.isatty():
+        return PlainLines(clock, logs.LOG.info)
+    from fetcher.observe.bars import Bars  # noqa: PLC0415 (rich: a tenth of a second, for those who watch)
+
+    return Bars(clock)
+
+
+class Troubles:
+    """A listener that remembers each source's last failure until it answers again."""
+
+    def __init__(self) -> None:
+        self._failed: dict[str, str] = {}
+
+    def __call__(self, fact: Fact) -> None:
+        """Hear a fact."""
+        match fact:
+            case Attempt(outcome="ok"):
+                self._failed.pop(fact.source, None)
+            case Attempt():
+                self._failed[fact.source] = fact.message
+            case Planned():
+                pass
+
+    def sentences(self, app: App) -> dict[str, str]:
+        """One sentence for each source that did not serve, by name: what was met, or why it was not even asked."""
+        with reading(app.engine) as connection:
+            states = endpoint_states(endpoints.read_all(connection), app.clock.now_ms())
+        found: dict[str, str] = {}
+        for line in app.lines:
+            mine = [state for state in states if state.source == line.source]
+            resting = [state for state in mine if state.state in {RESTING, FAILING}]
+            if mine and len(resting) == len(mine):
+                found[line.source] = f"{line.source} is {resting[0].sentence}"
+            elif line.source in self._failed:
+                found[line.source] = f"{line.source} did not serve: {self._failed[line.source]}"
+        return found

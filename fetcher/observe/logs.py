@@ -1,0 +1,139 @@
+"""Logs on stderr: lines for people or one JSON object a line, in the program's own time, without secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import sys
+from typing import TYPE_CHECKING, TextIO
+from urllib.parse import unquote, urlsplit
+
+from fetcher.clock import format_utc
+from fetcher.events import Attempt, JobEnded, PageStored, Planned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fetcher.clock import Clock
+    from fetcher.config import Config
+    from fetcher.events import Fact
+
+LOG = logging.getLogger("fetcher")
+_QUIETER, _LOUDER = -1, 1
+
+
+def set_up(config: Config, clock: Clock, verbosity: int = 0) -> str:
+    """Send the program's log to stderr as the configuration says; returns the id that marks this run's lines.
+
+    `verbosity` above 0 means debug, below 0 warnings only.
+    """
+    run_id = secrets.token_hex(3)
+    hidden = secrets_of(config)
+    handler = _Stderr()
+    formatter = JsonLines if config.logging.format == "json" else TextLines
+    handler.setFormatter(formatter(clock, run_id, hidden))
+    LOG.handlers[:] = [handler]
+    LOG.propagate = False
+    LOG.setLevel(level_of(config.logging.level, verbosity))
+    return run_id
+
+
+def level_of(configured: str, verbosity: int) -> int:
+    """The level to log at: the configured one, or what -v and -q ask for."""
+    if verbosity >= _LOUDER:
+        return logging.DEBUG
+    if verbosity <= _QUIETER:
+        return logging.WARNING
+    return logging.getLevelNamesMapping()[configured.upper()]
+
+
+def secrets_of(config: Config) -> tuple[str, ...]:
+    """What no line may hold: users and passwords of proxies and of the database, as written and decoded."""
+    urls = [config.database_url, *(source.proxy for source in config.sources.values() if source.proxy)]
+    found: set[str] = set()
+    for url in urls:
+        userinfo = urlsplit(url).netloc.rpartition("@")[0]
+        password = userinfo.partition(":")[2]
+        found |= {userinfo, password, unquote(password)}
+    return tuple(sorted((text for text in found if text), key=len, reverse=True))
+
+
+def log_fact(fact: Fact) -> None:
+    """A listener that writes down what happens: trouble as warnings, what passes by itself at info or debug."""
+    match fact:
+        case Attempt(outcome="ok"):
+            LOG.debug("%s answered %s in %d ms", fact.endpoint, fact.purpose, round(fact.seconds * 1000))
+        case Attempt():
+            LOG.debug("%s failed %s: %s (%s)", fact.endpoint, fact.purpose, fact.message, fact.outcome)
+        case Planned():
+            LOG.debug("planned %d jobs for %d candles", fact.jobs, fact.slots)
+        case PageStored():
+            _log_page(fact)
+        case JobEnded(status="failed"):
+            LOG.warning("job %d (%s) was given up: %s", fact.job_id, _window(fact), fact.error)
+        case JobEnded(status="queued"):
+            LOG.info("job %d (%s) waits: %s", fact.job_id, _window(fact), fact.error)
+        case JobEnded():
+            LOG.debug("job %d (%s) is done", fact.job_id, _window(fact))
+
+
+def _log_page(fact: PageStored) -> None:
+    LOG.debug("%s: %d candles from %s committed", fact.series, fact.rows, fact.source)
+    if fact.refused:
+        LOG.warning("%s: %d rows from %s went to quarantine", fact.series, fact.refused, fact.source)
+    for start, end in fact.absent:
+        LOG.info("%s: %s … %s is proven absent", fact.series, format_utc(start), format_utc(end))
+
+
+def _window(fact: JobEnded) -> str:
+    return f"{fact.series} {fact.kind} {format_utc(fact.start_ms)} … {format_utc(fact.end_ms)}"
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is now, so that lines and progress bars do not overwrite each other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class TextLines(logging.Formatter):
+    """`2026-06-01T00:00:00Z 3f2a9c info: …`, one line a record."""
+
+    def __init__(self, clock: Clock, run_id: str, hidden: Iterable[str]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._run_id = run_id
+        self._hidden = tuple(hidden)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, in the program's time."""
+        now = self._clock.now_ms()
+        message = one_line(record.getMessage(), self._hidden)
+        return f"{format_utc(now - now % 1000)} {self._run_id} {record.levelname.lower()}: {message}"
+
+
+class JsonLines(TextLines):
+    """One object a line: time (UTC), time_ms, level, run, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object as text, in the program's time."""
+        now = self._clock.now_ms()
+        return json.dumps(
+            {
+                "time": format_utc(now),
+                "time_ms": now,
+                "level": record.levelname.lower(),
+                "run": self._run_id,
+                "message": one_line(record.getMessage(), self._hidden),
+            },
+            ensure_ascii=False,
+        )
+
+
+def one_line(text: str, hidden: Iterable[str] = ()) -> str:
+    """The text without secrets and with everything unprintable escaped: a stranger's words cannot forge a line."""
+    for secret in hidden:
+        text = text.replace(secret, "***")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
