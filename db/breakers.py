@@ -76,16 +76,6 @@ def claim_probe(conn: Connection, endpoint: str, owner: str, now_ms: int, until_
     )
 
 
-def note_outcome(
-    conn: Connection, endpoint: str, *, ok: bool, latency_ms: float | None, error: str | None, now_ms: int
-) -> None:
-    """Count one request's outcome; `error` is a sentence, None where it succeeded."""
-    if ok:
-        add_outcomes(conn, endpoint, Tally(1, 0, latency_ms, last_ok_ms=now_ms))
-    else:
-        add_outcomes(conn, endpoint, Tally(1, 1, latency_ms, last_error=error, last_error_ms=now_ms))
-
-
 def note_error(conn: Connection, endpoint: str, error: str, now_ms: int) -> None:
     """Remember the last error of an endpoint at once, for whoever is refused because of it."""
     change = update(endpoint_state).where(_c.endpoint == endpoint)

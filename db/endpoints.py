@@ -91,18 +91,6 @@ def reserve(conn: Connection, endpoint: str, window_ms: int, amount: int, limit:
     return granted
 
 
-def note_used(conn: Connection, endpoint: str, window_ms: int, used_at_least: int) -> None:
-    """Take over the venue's own count of a window where it is higher than ours; an older window changes nothing."""
-    row = conn.execute(select(_c.window_ms, _c.used).where(_c.endpoint == endpoint).with_for_update()).first()
-    if row is None:
-        return
-    window, used = _current(row[0], row[1], window_ms)
-    if window != window_ms or (window == row[0] and used >= used_at_least):
-        return
-    counted = {"window_ms": window, "used": max(used, used_at_least)}
-    conn.execute(update(endpoint_state).where(_c.endpoint == endpoint).values(counted))
-
-
 def _current(stored_ms: int | None, used: int, asked_ms: int) -> tuple[int, int]:
     """The window that counts, and what is used of it: the newer one, unless the stored one lies in an undone future."""
     if stored_ms is not None and asked_ms <= stored_ms < asked_ms + CLOCK_SET_BACK_MS:

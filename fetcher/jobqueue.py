@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from db import jobs
 from db import series as series_rows
 from db.engine import reading, writing
+from fetcher.errors import UnknownSymbol
 from fetcher.model import Series, Timeframe, Window
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class JobQueue:
         self._lock = Lock()
         self._learning: dict[int, Lock] = {}
         self._series: dict[int, Series] = {}
+        self._unknown: dict[int, str] = {}
         self._renewed = 0.0
 
     def know(self, all_series: Iterable[Series]) -> None:
@@ -162,7 +164,13 @@ class JobQueue:
             series = self.series(series_id)
             if series.listed_ms is not None:
                 return
-            listing = ask(series)
+            if series_id in self._unknown:
+                raise UnknownSymbol(self._unknown[series_id])
+            try:
+                listing = ask(series)
+            except UnknownSymbol as error:
+                self._unknown[series_id] = str(error)
+                raise
             listed = replace(series, listed_ms=listing.listed_ms, anchor_ms=listing.listed_ms)
             now = self._router.server_now_if_known(series)
             with writing(self._engine) as connection:

@@ -77,9 +77,14 @@ class Planning:
         ]
 
     def closed_until(self, series: Series) -> int:
-        """Up to where candles are closed: by the source's clock, else the last proven, else ours (only to plan by)."""
-        proven = self._proven_until(series)
-        return series.grid.floor(self._clock.now_ms()) if proven is None else proven
+        """Up to where candles are closed: by the source's clock, else by ours and the difference last seen (to plan by).
+
+        What a page's own answer does not prove closed is left to later runs, so that planning too much loses nothing.
+        """
+        now = self._router.server_now(series)
+        if now is not None:
+            return series.grid.floor(now)
+        return max(series.closed_until_ms or 0, series.grid.floor(self._router.guess_now(series)))
 
     def _proven_until(self, series: Series) -> int | None:
         now = self._router.server_now(series)

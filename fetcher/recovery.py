@@ -16,6 +16,7 @@ from fetcher.errors import (
     SourceDown,
     SourceError,
     Stopped,
+    UnknownSymbol,
     Unproven,
 )
 from fetcher.events import JobEnded, PageStored
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     from fetcher.storage import Page, Storage
 
 PATIENCE_SECONDS = 30.0  # a run waits for jobs due within this, and ends when everything rests longer
-UNPROVEN_SECONDS = 60.0  # what is missing at the newest edge needs the next candle to be proven: no use asking sooner
+LATER_SECONDS = (
+    60.0  # an absence on the newest edge needs the next candle to be proven; a refusal will not change sooner
+)
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 _LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
@@ -253,12 +256,12 @@ class RecoveryManager:
                 self._end(job, "queued", message, not_before=error.until_ms)
             case SourceDown() if error.retry_at_ms is not None:
                 self._end(job, "queued", message, not_before=error.retry_at_ms)
-            case CannotServe() | AuthenticationFailed():
+            case UnknownSymbol() | AuthenticationFailed():
                 self._end(job, "failed", message)
             case _ if attempts >= JOB_ATTEMPTS:
                 self._end(job, "failed", f"given up after {attempts} attempts: {message}")
             case _:
-                least = UNPROVEN_SECONDS if isinstance(error, Unproven) else 0.0
+                least = LATER_SECONDS if isinstance(error, (Unproven, CannotServe)) else 0.0
                 delay = max(least, job_delay(attempts))
                 self._end(job, "queued", message, not_before=now + int(delay * 1000), attempts=attempts)
 

@@ -76,6 +76,11 @@ class APIRouter:
         known = (line.server.now_ms() for line in self.lines_for(series))
         return next((now for now in known if now is not None), None)
 
+    def guess_now(self, series: Series) -> int:
+        """What the clock of a series' preferred source most likely shows, ms UTC: to plan by, never proof."""
+        lines = self.lines_for(series)
+        return lines[0].server.guess_ms() if lines else self._clock.now_ms()
+
     def candles(
         self, series: Series, start: int | None, end: int | None, limit: int | None = None, *, only: str | None = None
     ) -> Served:
@@ -119,7 +124,8 @@ class APIRouter:
         """Read the source's time endpoint when the last reading is old; its failure is told and otherwise ignored."""
         if line.claim_clock_reading():
             try:
-                answer = self.ask(line, line.client.capabilities.time_cost, "time", line.client.server_time, tries=2)
+                cost = line.client.capabilities.time_cost
+                answer = self.ask(line, cost, "time", line.client.server_time, tries=2, vital=False)
                 line.learn_clock(answer.value, answer.record)
             except SourceError:
                 pass  # the Date header of whatever answers, or the last proven clock, stands in for it
@@ -128,8 +134,9 @@ class APIRouter:
         return line.server.now_ms()
 
     def _ask_symbols(self, line: SourceLine) -> object:
+        cost = line.client.capabilities.symbols_cost
         try:
-            return self.ask(line, line.client.capabilities.symbols_cost, "symbols", line.client.symbols, tries=2).value
+            return self.ask(line, cost, "symbols", line.client.symbols, tries=2, vital=False).value
         except SourceError:
             return None  # a symbol list that cannot be had never blocks anything
 
@@ -141,6 +148,7 @@ class APIRouter:
         send: Callable[[Endpoint], Answer[T]],
         *,
         tries: int = TRIES,
+        vital: bool = True,
     ) -> Answer[T]:
         """Send one request through the gate, trying again soon on what is worth it, over the source's endpoints.
 
@@ -153,20 +161,25 @@ class APIRouter:
             if attempt and self._clock.wait(self._stop, max(next(waits), _asked_pause(last))):
                 break
             try:
-                return self._try(line, cost, purpose, send)
+                return self._try(line, cost, purpose, send, vital=vital)
             except RetryableError as error:
                 last = error
         if self._stop.is_set():
             raise Stopped("stopped while asking " + line.source)
         raise SourceDown(f"{last} (tried {tries} times)") from last
 
-    def _try(self, line: SourceLine, cost: int, purpose: str, send: Callable[[Endpoint], Answer[T]]) -> Answer[T]:
+    def _try(
+        self, line: SourceLine, cost: int, purpose: str, send: Callable[[Endpoint], Answer[T]], *, vital: bool
+    ) -> Answer[T]:
         endpoint, gate, probe = line.admit()
         line.budget.take(cost, self._stop)
         try:
             answer = send(endpoint)
         except RetryableError as error:
-            gate.failed(str(error))
+            if vital or error.record is None:
+                gate.failed(str(error))
+            else:  # a time or symbol question answered badly says nothing of the candles behind the same door
+                gate.undecided(probe=probe)
             self._account(line, endpoint, purpose, error, error.record)
             raise
         except RateLimited as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from db.breakers import CLOSED, HALF_OPEN, OPEN
 from fetcher.cli.show import utc
 from fetcher.model import MINUTE
-from fetcher.resilience.breaker import CLOSED, HALF_OPEN, BreakerState
+from fetcher.resilience.gate import REST_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +67,7 @@ def _judged(row: EndpointRow, pool: EndpointRow | None, now_ms: int) -> tuple[st
         if place is not None and place.stop_until is not None and place.stop_until > now_ms:
             return RESTING, place.stop_reason, place.stop_until
     if row.breaker != CLOSED:
-        until = BreakerState(row.breaker, row.failures, row.successes, row.opened_ms).rests_until()
+        until = row.opened_ms + REST_MS if row.breaker == OPEN and row.opened_ms is not None else None
         if until is not None and until > now_ms:
             return RESTING, row.last_error or "it failed several times in a row", until
         probing = " (being tried again)" if row.breaker == HALF_OPEN else ""

@@ -111,17 +111,13 @@ class EndpointStore(StoreBase):
         """Weight used behind our back is not granted again; a lower count is not believed."""
         assert endpoints.reserve(conn, endpoint, WINDOW, 10, 100, floor_used=60) == 10
         assert endpoints.reserve(conn, endpoint, WINDOW, 99, 90) == 20
-        endpoints.note_used(conn, endpoint, WINDOW, 95)
-        endpoints.note_used(conn, endpoint, WINDOW, 20)
-        assert endpoints.reserve(conn, endpoint, WINDOW, 10, 100) == 5
-        endpoints.note_used(conn, endpoint, NEXT, 99)
-        assert endpoints.reserve(conn, endpoint, NEXT, 10, 100) == 1
+        assert endpoints.reserve(conn, endpoint, WINDOW, 10, 100, floor_used=95) == 5
+        assert endpoints.reserve(conn, endpoint, WINDOW, 10, 200, floor_used=20) == 10
 
     def test_a_process_behind_is_charged_to_the_newest_window(self, conn: Connection, endpoint: str) -> None:
         """Asking for the window before neither resets nor empties the count of the newest."""
         endpoints.reserve(conn, endpoint, NEXT, 90, 100)
         assert endpoints.reserve(conn, endpoint, WINDOW, 40, 100, floor_used=100) == 10
-        endpoints.note_used(conn, endpoint, WINDOW, 3)
         row = endpoints.read(conn, endpoint)
         assert row is not None
         assert (row.window_ms, row.used) == (NEXT, 100)
@@ -193,8 +189,8 @@ class EndpointStore(StoreBase):
 
     def test_health_is_a_moving_average_and_the_last_words(self, conn: Connection, endpoint: str) -> None:
         """Requests and errors add up; latency follows slowly; the last error stays readable after a success."""
-        breakers.note_outcome(conn, endpoint, ok=True, latency_ms=100.0, error=None, now_ms=T0)
-        breakers.note_outcome(conn, endpoint, ok=False, latency_ms=None, error="timed out", now_ms=T0 + 1)
+        breakers.add_outcomes(conn, endpoint, breakers.Tally(1, 0, 100.0, last_ok_ms=T0))
+        breakers.add_outcomes(conn, endpoint, breakers.Tally(1, 1, last_error="timed out", last_error_ms=T0 + 1))
         breakers.add_outcomes(conn, endpoint, breakers.Tally(8, 1, 200.0, last_ok_ms=T0 + 2))
         row = endpoints.read(conn, endpoint)
         assert row is not None
