@@ -91,6 +91,45 @@ class BinanceSource(_Section):
     symbols: dict[Symbol, str] = {}
 
 
+class CcxtSource(_Section):
+    """Any exchange that ccxt knows, by its id; `base_url` stands in for the exchange's own hosts."""
+
+    client: Literal["ccxt"]
+    exchange: str
+    base_url: BaseUrl | None = None
+    weight_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
+    timeout: Seconds = 10.0
+    proxy: str | None = None
+    symbols: dict[Symbol, str] = {}
+
+
+class CoinGeckoSource(_Section):
+    """CoinGecko's price index, a last resort: no volume, few timeframes, short history."""
+
+    client: Literal["coingecko"]
+    base_url: BaseUrl | None = None
+    api_key_env: str | None = None
+    plan: Literal["keyless", "demo", "pro"] = "keyless"
+    weight_per_minute: int | None = Field(default=None, ge=1, le=100_000)
+    timeout: Seconds = 15.0
+    proxy: str | None = None
+    symbols: dict[Symbol, str] = {}
+
+
+class YahooSource(_Section):
+    """Yahoo Finance's composite prices, a last resort: volume in quote currency, short intraday history."""
+
+    client: Literal["yahoo"]
+    base_url: BaseUrl | None = None
+    weight_per_minute: int = Field(default=60, ge=1, le=100_000)
+    timeout: Seconds = 15.0
+    proxy: str | None = None
+    symbols: dict[Symbol, str] = {}
+
+
+SourceSettings = BinanceSource | CcxtSource | CoinGeckoSource | YahooSource
+
+
 class Market(_Section):
     """Series to keep: every symbol at every timeframe from `start` (ms UTC) on; the best of `sources` first."""
 
@@ -118,7 +157,7 @@ class Config(_Section):
     """The whole configuration file."""
 
     database_url: str = "sqlite:///data/market.db"
-    sources: dict[str, BinanceSource]
+    sources: dict[str, Annotated[SourceSettings, Field(discriminator="client")]]
     markets: Annotated[list[Market], AfterValidator(_some)]
     run: Run = Run()
     logging: Logging = Logging()

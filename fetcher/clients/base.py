@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from fetcher.errors import SourceError
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
-    from fetcher.config import BinanceSource
     from fetcher.model import Timeframe
     from fetcher.wire import WirePage
 
@@ -55,7 +54,8 @@ class Capabilities:
     """What a source can do and what it costs; the router asks only those that can.
 
     Costs are in the source's own weight, of which a pool may use `weight_per_minute`. `time_cost` or `symbols_cost` 0
-    means that it has no such question. `look_back_ms` is how far back it serves (None: to the listing). `has_volume`:
+    means that it has no such question. `look_back` is how far back it serves a timeframe, `max_span` the longest window of one request, both in ms
+    (not named: to the listing, and as many rows as a request holds). `has_volume`:
     whether rows carry a base volume; `omits_empty`: whether candles without trades are left out of its answers.
     """
 
@@ -65,7 +65,8 @@ class Capabilities:
     time_cost: int
     symbols_cost: int
     weight_per_minute: int
-    look_back_ms: int | None = None
+    look_back: Mapping[str, int] = field(default_factory=dict)
+    max_span: Mapping[str, int] = field(default_factory=dict)
     has_volume: bool = True
     omits_empty: bool = False
 
@@ -107,7 +108,7 @@ class BaseAPIClient(ABC):
 
     @classmethod
     @abstractmethod
-    def configured(cls, source: str, settings: BinanceSource, clock: Clock) -> Self:
+    def configured(cls, source: str, settings: Any, clock: Clock) -> Self:
         """Make the client that a section of `sources:` asks for; `source` is the section's name."""
 
     def candles(self, endpoint: Endpoint, request: CandleRequest) -> Answer[WirePage]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http.client import IncompleteRead, RemoteDisconnected
 from socket import gaierror
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 from weakref import WeakSet
 
 import requests
@@ -28,6 +28,7 @@ MAX_BODY_BYTES = 64 * 2**20  # the longest real answer, a full symbol list, has 
 _CHUNK = 2**18
 _SECRET = re.compile(r"key|token|secret|signature|password", re.IGNORECASE)
 _USER = re.compile(r"//[^?#]*@")  # up to the last @: a password with a slash in it is hidden too
+TRANSPORT_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _BROKEN_ADDRESS = (InvalidURL, InvalidSchema, MissingSchema, InvalidProxyURL, UnicodeError)
 
 
@@ -73,10 +74,11 @@ class HttpSession:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                body = self._read(response, sent_at, base_url)
+                body = read_body(response, self._clock, sent_at, self._timeout)
                 status, headers = response.status_code, response.headers
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._failure(error, base_url) from None  # its text is a dump of pools and objects
+        except TRANSPORT_FAILURES as error:
+            # Its text is a dump of pools and objects.
+            raise transport_failure(error, base_url, self._timeout, self._proxy) from None
         return HttpRecord(_shown(base, params or {}), status, headers, body, sent_at, self._clock.elapsed() - sent_at)
 
     def close(self) -> None:
@@ -99,27 +101,40 @@ class HttpSession:
                 self._sessions.add(session)
         return session
 
-    def _read(self, response: requests.Response, sent_at: float, base_url: str) -> bytes:
-        # read1 returns what has come: the deadline also holds against a body that drips a byte at a time
-        allowed = self._timeout[0] + 3 * self._timeout[1]
-        chunks, size = [], 0
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise BadPayload(f"{host_of(base_url)} sent more than {MAX_BODY_BYTES} bytes; check the address")
-            if self._clock.real_seconds(self._clock.elapsed() - sent_at) > allowed:
-                raise RetryableError(f"{host_of(base_url)} had not finished its answer after {allowed:g} s")
-        return b"".join(chunks)
 
-    def _failure(self, error: Exception, base_url: str) -> SourceError:
-        host = host_of(base_url) or "(no host)"
-        if self._proxy:
-            host = f"{host} through the proxy {host_of(self._proxy)}"
-        causes = list(_causes(error))
-        if any(isinstance(cause, _BROKEN_ADDRESS) for cause in causes):
-            return CannotServe(f"{host} cannot be asked: the address is broken; check base_urls and proxy")
-        return RetryableError(f"{host} {_what_happened(causes, self._timeout)}")
+def read_body(response: requests.Response, clock: Clock, sent_at: float, timeout: tuple[float, float]) -> bytes:
+    """The whole, decompressed body of a streamed answer, within connect + 3 x read seconds of `sent_at`.
+
+    RetryableError when it takes longer, BadPayload when it is too big to be an answer, else what the transport raises.
+    """
+    # read1 returns what has come: the deadline also holds against a body that drips a byte at a time
+    allowed = timeout[0] + 3 * timeout[1]
+    chunks, size = [], 0
+    while chunk := response.raw.read1(_CHUNK, decode_content=True):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise BadPayload(f"{host_of(response.url)} sent more than {MAX_BODY_BYTES} bytes; check the address")
+        if clock.real_seconds(clock.elapsed() - sent_at) > allowed:
+            raise RetryableError(f"{host_of(response.url)} had not finished its answer after {allowed:g} s")
+    return b"".join(chunks)
+
+
+def transport_failure(error: Exception, url: str, timeout: tuple[float, float], proxy: str | None) -> SourceError:
+    """What became of a request to `url` that brought no whole answer: RetryableError, or CannotServe if none can."""
+    host = host_of(url) or "(no host)"
+    if proxy:
+        host = f"{host} through the proxy {host_of(proxy)}"
+    causes = list(_causes(error))
+    if any(isinstance(cause, _BROKEN_ADDRESS) for cause in causes):
+        return CannotServe(f"{host} cannot be asked: the address is broken; check base_urls and proxy")
+    return RetryableError(f"{host} {_what_happened(causes, timeout)}")
+
+
+def shown_url(url: str) -> str:
+    """An address with its query as it may be logged: no user, no password, no value of a parameter that is a secret."""
+    base, _, query = url.partition("?")
+    return _shown(base, dict(parse_qsl(query.partition("#")[0], keep_blank_values=True)))
 
 
 def host_of(url: str) -> str:

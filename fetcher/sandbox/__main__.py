@@ -24,7 +24,13 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="another seed, another generated market")
     add("--clock", default="real", help="real, a UTC time to stand still at, or 'TIME xSPEED'")
     add("--latency", default="0ms", help="added to every answer, like 80ms")
-    add("--fault", action="append", default=[], metavar="NAME=CHANCE", help=f"{', '.join(FAULTS)}; transient, all")
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="[VENUE:]NAME=CHANCE",
+        help=f"{', '.join(FAULTS)}; transient, all",
+    )
     add("--fault-path", action="append", metavar="PATH", help="where faults happen (default /api/v3/klines)")
     add("--fault-seed", type=int, default=0)
     add("--hang", default="30s", help="how long the fault hang lasts")
@@ -37,6 +43,10 @@ def parser() -> argparse.ArgumentParser:
     add("--ban-after", type=int, default=10, help="requests during a 429 until 418 (default 10)")
     add("--ban-seconds", type=int, default=120)
     add("--kept-pages", type=int, default=512, help="rendered pages kept in memory, about 170 kB each")
+    add("--venue-down", action="append", default=[], metavar="VENUE=START/END", help="nobody is answered; or always")
+    add("--venue-outage", action="append", default=[], metavar="VENUE=START/END", help="minutes this venue never had")
+    add("--venue-limit", action="append", default=[], metavar="VENUE=COUNT/SPAN", help="requests, like okx=40/2s")
+    add("--venue-ahead", action="append", default=[], metavar="VENUE=DURATION", help="its clock's error, like -250ms")
     add("--die-with-stdin", action="store_true", help="end when standard input does")
     return made
 
@@ -45,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted; 2 with one sentence when something cannot be used."""
     told = parser().parse_args(arguments)
     try:
+        own, others = read.split_faults(told.fault)
         serve(
             read.SandboxOptions(
                 host=told.host,
@@ -59,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
                 ),
                 clock=told.clock,
                 latency_seconds=read.read_seconds(told.latency),
-                faults=read.read_chances(told.fault),
+                faults=read.read_chances(own),
                 fault_paths=tuple(told.fault_path or [KLINES]),
                 fault_seed=told.fault_seed,
                 severity=Severity(hang_seconds=read.read_seconds(told.hang), retry_after=told.retry_after),
@@ -68,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
                 ban_seconds=told.ban_seconds,
                 kept_pages=told.kept_pages,
                 die_with_stdin=told.die_with_stdin,
+                venues=read.read_venues(others, told.venue_down, told.venue_outage, told.venue_limit, told.venue_ahead),
             )
         )
     except ConfigError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fetcher.model import Timeframe
-    from fetcher.sandbox.market import Span
+    from fetcher.sandbox.layout import Layout
+    from fetcher.sandbox.market import Market, Span
 
 JSON = "application/json;charset=UTF-8"
 HTML = "text/html"
@@ -17,7 +18,7 @@ HTML = "text/html"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The candles one request asked for."""
+    """The candles one request asked for; `symbol` as the vendor names it."""
 
     symbol: str
     timeframe: Timeframe
@@ -41,12 +42,26 @@ class Answer:
     delay: float = 0.0
 
 
+Complaint: TypeAlias = "Callable[[int, int, int], Answer]"
+"""A vendor's words for a status, the seconds to stay away, and the moment (ms UTC)."""
+
+
 class Exchange(Protocol):
-    """One vendor's wire format over a market."""
+    """One vendor's wire format over a market; `candle_path` may hold `*`, which stands for anything."""
+
+    market: Market
+    candle_path: str
+    layout: Layout
 
     @property
     def used_weight(self) -> int:
-        """Weight used in the current minute."""
+        """Weight used in the current window of its limit."""
+
+    def forget_pages(self) -> None:
+        """Render everything anew: the market or the clock was changed."""
+
+    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:
+        """The vendor's words for a status; `retry_after` in seconds, 0 for none."""
 
     def answer(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:
         """The answer to a GET at this moment of the exchange's clock."""

@@ -14,8 +14,9 @@ from fetcher.model import TIMEFRAMES, Timeframe
 from fetcher.sandbox import render
 from fetcher.sandbox.answer import HTML, Answer, Asked
 from fetcher.sandbox.binance_symbols import exchange_info
+from fetcher.sandbox.layout import BINANCE_ROWS
 from fetcher.sandbox.market import Span
-from fetcher.sandbox.refusals import BadRequest, rate_limited
+from fetcher.sandbox.refusals import BadRequest, complain, rate_limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,6 +36,10 @@ _SYMBOL_RANGE = r"^[\w\-._&&[^a-z]]{1,50}$"
 
 class BinanceExchange:
     """Answers as api.binance.com does; pages that can never change are kept rendered, the latest used `kept_pages`."""
+
+    candle_path: str = KLINES
+    layout = BINANCE_ROWS
+    complain = staticmethod(complain)
 
     def __init__(self, market: Market, limit: WeightLimit, kept_pages: int = 512) -> None:
         self.market = market

@@ -30,10 +30,13 @@ class SandboxControl:
         self.url = url.rstrip("/")
         self.pid = pid
 
-    def log(self, path: str | None = None) -> list[dict[str, Any]]:
-        """Every request so far, oldest first (n, at_ms, real_ms, path, query, status, fault, rows, weight_used)."""
+    def log(self, path: str | None = None, venue: str | None = None) -> list[dict[str, Any]]:
+        """The requests so far, oldest first: n, at_ms, real_ms, path, query, status, fault, rows, weight_used, venue.
+
+        Only those of a path or a venue where one is named.
+        """
         entries: list[dict[str, Any]] = self._ask("GET", "log")
-        return [entry for entry in entries if path is None or entry["path"] == path]
+        return [entry for entry in entries if path in {None, entry["path"]} and venue in {None, entry["venue"]}]
 
     def clear_log(self) -> None:
         """Forget the requests so far."""
@@ -45,16 +48,22 @@ class SandboxControl:
         return config
 
     def configure(self, **settings: Any) -> None:  # noqa: ANN401 - each setting has a type of its own
-        """Set any of what `config()` names, except `now_ms` and `scripts`."""
+        """Set any of what `config()` names, except `now_ms` and `scripts`; `venues={"okx": {"down": ["always"]}}`."""
         self._ask("POST", "config", settings)
 
-    def script(self, fault: str, count: int = 1, symbol: str | None = None, path: str | None = None) -> None:
-        """Give the next `count` klines answers (of `symbol`; of another `path`) this fault, or `none`."""
-        self._ask("POST", "script", {"fault": fault, "count": count, "symbol": symbol, "path": path})
+    def script(
+        self, fault: str, count: int = 1, symbol: str | None = None, path: str | None = None, venue: str | None = None
+    ) -> None:
+        """Give the next `count` candle answers of a venue, Binance by default, this fault, or `none`.
 
-    def restate(self, symbol: str, timeframe: str, open_time: int, close: str) -> None:
-        """Let the exchange serve another close for one closed candle (`open_time` ms UTC)."""
-        told = {"symbol": symbol, "timeframe": timeframe, "open_time": open_time, "close": close}
+        With a `symbol` (the venue's own name) only those about it; another `path` may hold `*`.
+        """
+        told = {"fault": fault, "count": count, "symbol": symbol, "path": path, "venue": venue}
+        self._ask("POST", "script", told)
+
+    def restate(self, symbol: str, timeframe: str, open_time: int, close: str, venue: str | None = None) -> None:
+        """Let a venue serve another close for one closed candle (`open_time` ms UTC; `symbol` the true `BTCUSDT`)."""
+        told = {"symbol": symbol, "timeframe": timeframe, "open_time": open_time, "close": close, "venue": venue}
         self._ask("POST", "restate", told)
 
     def _ask(self, method: str, name: str, told: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - any JSON

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from random import Random
 from typing import TYPE_CHECKING
 
 from fetcher.errors import ConfigError
 from fetcher.sandbox.binance import KLINES
 from fetcher.sandbox.faults import FAULT, FAULTS, TRANSIENT, Scene, Severity
+from fetcher.sandbox.layout import BINANCE_ROWS
+from fetcher.sandbox.refusals import complain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fetcher.sandbox.answer import Answer
+    from fetcher.sandbox.answer import Answer, Complaint
+    from fetcher.sandbox.layout import Layout
 
 NONE = "none"
 """A script's name for an answer left as it is."""
@@ -22,7 +26,10 @@ _GROUPS = {"transient": TRANSIENT, "all": FAULTS}
 
 @dataclass(slots=True)
 class Script:
-    """The next `count` answers of `path` get `fault`; with a symbol only those about it."""
+    """The next `count` answers of `path` (`*` stands for anything) get `fault`; with a symbol only those about it.
+
+    The symbol is the vendor's own name of the market, like `BTC-USDT` or `bitcoin`.
+    """
 
     fault: str
     count: int = 1
@@ -46,13 +53,18 @@ def check_chances(chances: Mapping[str, float]) -> dict[str, float]:
 
 @dataclass(slots=True)
 class FaultPlan:
-    """Chances, scripts and the paths they hold for (klines alone unless told otherwise)."""
+    """Chances, scripts and the paths they hold for (klines alone unless told otherwise), of one exchange.
+
+    `layout` and `complain` are the exchange's format and refusals.
+    """
 
     chances: dict[str, float] = field(default_factory=dict)
     paths: tuple[str, ...] = (KLINES,)
     severity: Severity = field(default_factory=Severity)
     rng: Random = field(default_factory=lambda: Random(0))
     scripts: list[Script] = field(default_factory=list)
+    layout: Layout = BINANCE_ROWS
+    complain: Complaint = complain
 
     def queue(self, script: Script) -> None:
         """Add a script after those already waiting."""
@@ -69,18 +81,18 @@ class FaultPlan:
         name = self._choose(path, answer)
         if name is None:
             return answer, None
-        spoiled = FAULT[name](answer, Scene(self.rng, self.severity, now_ms))
+        spoiled = FAULT[name](answer, Scene(self.rng, self.severity, now_ms, self.layout, self.complain))
         return spoiled, None if spoiled is answer else name
 
     def _choose(self, path: str, answer: Answer) -> str | None:
         symbol = answer.asked.symbol if answer.asked else None
         for script in self.scripts:
-            if script.path == path and script.symbol in {None, symbol}:
+            if fnmatchcase(path, script.path) and script.symbol in {None, symbol}:
                 script.count -= 1
                 if not script.count:
                     self.scripts.remove(script)
                 return None if script.fault == NONE else script.fault
-        if path not in self.paths or not self.chances:
+        if not self.chances or not any(fnmatchcase(path, pattern) for pattern in self.paths):
             return None
         drawn = self.rng.random()
         for name, chance in self.chances.items():

@@ -7,26 +7,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from fetcher.sandbox.answer import HTML, Answer
-from fetcher.sandbox.limits import Refusal
-from fetcher.sandbox.refusals import GEO_RESTRICTED, body, rate_limited
+from fetcher.sandbox.layout import BINANCE_ROWS
+from fetcher.sandbox.refusals import complain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from random import Random
 
-Row: TypeAlias = "list[Any]"
+    from fetcher.sandbox.answer import Complaint
+    from fetcher.sandbox.layout import Layout, Row
+
 _GATEWAY = (
     "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
 )
-_TIMES = (0, 6)
 
 
 @dataclass(frozen=True, slots=True)
 class Severity:
-    """How bad: seconds of `hang` and `latency`, Retry-After seconds of an injected 429 or 418."""
+    """How bad: seconds of `hang` and `latency`, Retry-After seconds of an injected 429 or 418 (0: without the header).
+
+    Most vendors send none with theirs.
+    """
 
     hang_seconds: float = 30.0
     latency_seconds: float = 0.5
@@ -35,18 +39,23 @@ class Severity:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a fault may use: seeded randomness, its severity, and the exchange's clock (ms UTC)."""
+    """What a fault may use: seeded randomness, its severity, the exchange's clock (ms UTC), format and refusals."""
 
     rng: Random
     severity: Severity
     now_ms: int
+    layout: Layout = BINANCE_ROWS
+    complain: Complaint = complain
 
 
 Fault: TypeAlias = "Callable[[Answer, Scene], Answer]"
 
 
-def _json_status(status: int, code: int, message: str) -> Fault:
-    return lambda answer, _scene: replace(answer, status=status, body=body(code, message), rows=None)
+def _said(status: int) -> Fault:
+    """The exchange's own words for a failure."""
+    return lambda answer, scene: replace(
+        answer, status=status, body=scene.complain(status, 0, scene.now_ms).body, rows=None
+    )
 
 
 def _gateway(status: int, title: str) -> Fault:
@@ -57,7 +66,9 @@ def _gateway(status: int, title: str) -> Fault:
 def _refused(status: int) -> Fault:
     def fault(answer: Answer, scene: Scene) -> Answer:
         seconds = scene.severity.retry_after
-        return rate_limited(Refusal(status, seconds, scene.now_ms + seconds * 1000), answer.headers, 6_000)
+        told = scene.complain(status, seconds, scene.now_ms)
+        rest = {"Retry-After": str(seconds)} if seconds else {}
+        return replace(told, headers={**answer.headers, **told.headers, **rest})
 
     return fault
 
@@ -76,23 +87,26 @@ def _on_rows(spoil: Callable[[list[Row], Answer, Scene], list[Row]]) -> Fault:
     def fault(answer: Answer, scene: Scene) -> Answer:
         if not answer.rows:
             return answer
-        before = json.loads(answer.body)
+        document = json.loads(answer.body)
+        before = scene.layout.rows(document)
         after = spoil([list(row) for row in before], answer, scene)
         if after == before:
             return answer
-        return replace(answer, body=json.dumps(after, separators=(",", ":")).encode(), rows=len(after))
+        text = json.dumps(scene.layout.body(document, after), separators=(",", ":"))
+        return replace(answer, body=text.encode(), rows=len(after))
 
     return fault
 
 
 def _some(rows: list[Row], scene: Scene) -> list[int]:
-    """A few row numbers, at least one."""
-    return sorted(scene.rng.sample(range(len(rows)), min(len(rows), 1 + scene.rng.randrange(3))))
+    """A few row numbers, at least one; none of a row whose prices are null, as Yahoo's can be."""
+    whole = [n for n, row in enumerate(rows) if row[scene.layout.close] is not None]
+    return sorted(scene.rng.sample(whole, min(len(whole), 1 + scene.rng.randrange(3))))
 
 
 def _wrong_types(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
     for n in _some(rows, scene):
-        rows[n][scene.rng.randrange(11)] = scene.rng.choice([None, "n/a", {}, [], "", {"price": "1.0"}])
+        rows[n][scene.rng.randrange(scene.layout.cells)] = scene.rng.choice([None, "n/a", {}, [], "", {"price": "1.0"}])
     return rows
 
 
@@ -109,10 +123,12 @@ def _duplicates(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
 
 
 def _duplicates_differ(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
+    cell = scene.layout
     for n in reversed(_some(rows, scene)):
         twin = list(rows[n])
-        twin[4] = twin[3] if twin[4] != twin[3] else twin[2]
-        twin[5] = f"{float(twin[5]) / 2 + 1:.8f}"
+        twin[cell.close] = twin[cell.low] if twin[cell.close] != twin[cell.low] else twin[cell.high]
+        if cell.volume is not None:
+            twin[cell.volume] = cell.number(float(twin[cell.volume]) / 2 + 1)
         rows.insert(n + scene.rng.randrange(2), twin)
     return rows
 
@@ -125,25 +141,27 @@ def _shuffle(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
 def _off_grid(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
     for n in _some(rows, scene):
         late = 1_000 * scene.rng.randrange(1, 30) + scene.rng.randrange(1_000)
-        rows[n][0], rows[n][6] = rows[n][0] + late, rows[n][6] + late
+        rows[n] = scene.layout.moved(rows[n], late)
     return rows
 
 
-def _moved(row: Row, answer: Answer, ms: int) -> Row:
+def _moved(row: Row, answer: Answer, scene: Scene, ms: int) -> Row:
     """The same candle at an open time of the grid at or before `ms`."""
     if answer.asked is None:
         return row
-    step = answer.asked.timeframe.ms
-    opened = row[0] + (ms - row[0]) // step * step
-    return [opened, *row[1:6], opened + step - 1, *row[7:]]
+    step, cell = answer.asked.timeframe.ms, scene.layout
+    moved = cell.moved(row, (ms - cell.time_ms(row)) // step * step)
+    if cell.end is not None:
+        moved[cell.end] = moved[0] + step - 1
+    return moved
 
 
 def _future(rows: list[Row], answer: Answer, scene: Scene) -> list[Row]:
     if answer.asked is None:
         return rows
-    step = answer.asked.timeframe.ms
+    step, newest = answer.asked.timeframe.ms, scene.layout.time_ms(rows[-1])
     later = range(1, 2 + scene.rng.randrange(3))
-    return rows + [_moved(rows[-1], answer, max(scene.now_ms, rows[-1][0]) + n * step) for n in later]
+    return rows + [_moved(rows[-1], answer, scene, max(scene.now_ms, newest) + n * step) for n in later]
 
 
 def _outside(rows: list[Row], answer: Answer, scene: Scene) -> list[Row]:
@@ -151,17 +169,14 @@ def _outside(rows: list[Row], answer: Answer, scene: Scene) -> list[Row]:
         return rows
     span, step, away = answer.asked.span, answer.asked.timeframe.ms, 2 + scene.rng.randrange(50)
     if span.start is not None and span.start > away * step:
-        return [_moved(rows[0], answer, span.start - away * step), *rows]
+        return [_moved(rows[0], answer, scene, span.start - away * step), *rows]
     if span.end is not None:
-        return [*rows, _moved(rows[-1], answer, span.end + away * step)]
+        return [*rows, _moved(rows[-1], answer, scene, span.end + away * step)]
     return rows
 
 
 def _in_unit(convert: Callable[[int], int]) -> Fault:
-    def spoil(rows: list[Row], _answer: Answer, _scene: Scene) -> list[Row]:
-        return [[convert(cell) if n in _TIMES else cell for n, cell in enumerate(row)] for row in rows]
-
-    return _on_rows(spoil)
+    return _on_rows(lambda rows, _answer, scene: [scene.layout.in_units(row, convert) for row in rows])
 
 
 def _short(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
@@ -174,28 +189,30 @@ def _left_out(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
 
 
 def _bad_ohlc(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
+    cell = scene.layout
     for n in _some(rows, scene):
-        rows[n][2] = f"{float(rows[n][3]) / 2:.8f}"
+        rows[n][cell.high] = cell.number(float(rows[n][cell.low]) / 2)
     return rows
 
 
 def _negative_volume(rows: list[Row], _answer: Answer, scene: Scene) -> list[Row]:
+    cell = scene.layout
+    if cell.volume is None:
+        return rows
     for n in _some(rows, scene):
-        rows[n][5] = f"-{rows[n][5]}" if float(rows[n][5]) else "-1.00000000"
+        rows[n][cell.volume] = cell.number(-float(rows[n][cell.volume]) or -1.0)
     return rows
 
 
 FAULT: Mapping[str, Fault] = {
-    "status:500": _json_status(500, -1000, "An unknown error occurred while processing the request."),
+    "status:500": _said(500),
     "status:502": _gateway(502, "Bad Gateway"),
-    "status:503": _json_status(
-        503, -1008, "Server is currently overloaded with other requests. Please try again in a few minutes."
-    ),
+    "status:503": _said(503),
     "status:504": _gateway(504, "Gateway Time-out"),
     "status:429": _refused(429),
     "status:418": _refused(418),
     "status:403": _gateway(403, "Forbidden"),
-    "status:451": lambda _answer, _scene: Answer(451, GEO_RESTRICTED),
+    "status:451": lambda _answer, scene: scene.complain(451, 0, scene.now_ms),
     "reset": lambda answer, _scene: replace(answer, delivery="reset"),
     "hang": lambda answer, scene: _delayed(answer, scene.severity.hang_seconds),
     "truncate": lambda answer, _scene: replace(answer, delivery="cut"),
@@ -203,7 +220,7 @@ FAULT: Mapping[str, Fault] = {
     "html": lambda answer, _scene: replace(
         answer, body=_GATEWAY.format("Please wait").encode(), content_type=HTML, rows=None
     ),
-    "empty": lambda answer, _scene: replace(answer, body=b"[]", rows=0) if answer.rows else answer,
+    "empty": _on_rows(lambda _rows, _answer, _scene: []),
     "empty_body": lambda answer, _scene: replace(answer, body=b"", rows=None),
     "wrong_types": _on_rows(_wrong_types),
     "nan": _on_rows(_nan),

@@ -1,4 +1,4 @@
-"""The exchange's request weight: a fixed wall-clock minute, then 429, then 418 for those who go on asking."""
+"""How much an exchange lets itself be asked: Binance's weight with its bans, and the plain windows of the others."""
 
 from __future__ import annotations
 
@@ -53,6 +53,34 @@ class WeightLimit:
     def pardon(self) -> None:
         """Forget rests, bans and strikes, as when the clock is set."""
         self._minute, self.used, self._rest_until, self._ban_until, self._strikes = -1, 0, 0, 0, 0
+
+
+@dataclass(slots=True)
+class WindowLimit:
+    """At most `allowed` weight in each fixed window of the exchange's clock; those above are refused, nobody is banned.
+
+    Refused requests count like served ones. `window_ms` divides a day.
+    """
+
+    allowed: int
+    window_ms: int = MINUTE
+    used: int = 0
+    _window: int = -1
+
+    def admit(self, weight: int, now_ms: int) -> Refusal | None:
+        """Count one request; None when it may be served."""
+        window = now_ms // self.window_ms
+        if window != self._window:
+            self._window, self.used = window, 0
+        self.used += weight
+        return None if self.used <= self.allowed else _refusal(429, (window + 1) * self.window_ms, now_ms)
+
+    def pardon(self) -> None:
+        """Start anew, as when the clock is set."""
+        self._window, self.used = -1, 0
+
+    def __str__(self) -> str:
+        return f"{self.allowed}/{self.window_ms / 1000:g}s"
 
 
 def _refusal(status: int, until_ms: int, now_ms: int) -> Refusal:

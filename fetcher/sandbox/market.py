@@ -199,7 +199,7 @@ class Market(ABC):
 
     def restate(self, symbol: str, timeframe: Timeframe, slot: int, close: int, now_ms: int) -> None:
         """Let the exchange serve another close (1e-8 units) for one closed candle; ConfigError when there is none."""
-        if self.listing(symbol) is None or not len(self._closed(symbol, timeframe, Window(slot, slot + 1), now_ms)):
+        if self.listing(symbol) is None or not len(self.closed(symbol, timeframe, Window(slot, slot + 1), now_ms)):
             raise ConfigError(f"{symbol} {timeframe} has no closed candle at {slot} to restate; name its open time")
         self._restated.setdefault((symbol, timeframe.name), {})[slot] = close
 
@@ -215,7 +215,8 @@ class Market(ABC):
             rows["low"][at] = np.minimum(rows["low"][at], close)
         return rows
 
-    def _closed(self, symbol: str, timeframe: Timeframe, window: Window, now_ms: int) -> Rows:
+    def closed(self, symbol: str, timeframe: Timeframe, window: Window, now_ms: int) -> Rows:
+        """The candles of the slots in the window that nothing can change any more at `now_ms`: dtype TRUTH."""
         grid = self.grid(symbol, timeframe)
         rows = self.span(symbol, timeframe, window, now_ms)
         while len(rows) and now_ms < max(
@@ -235,7 +236,7 @@ class Market(ABC):
         parts = [empty_rows()]
         while low < high:
             part = Window(low, min(high, grid.advance(low, _WIDEST_CHUNK)))
-            parts.append(_as_candles(self._closed(symbol, timeframe, part, now_ms), timeframe, grid))
+            parts.append(_as_candles(self.closed(symbol, timeframe, part, now_ms), timeframe, grid))
             low = part.end
         return np.concatenate(parts)
 
@@ -246,13 +247,14 @@ def _as_candles(rows: Rows, timeframe: Timeframe, grid: Grid) -> Rows:
     for name in PRICES:
         candles[name] = rows[name] / UNIT
     for name in AMOUNTS:
-        candles[name] = _as_doubles(rows[name])
+        candles[name] = as_doubles(rows[name])
     cut = rows["end"] < regular_ends(timeframe, grid, rows["slot"])
     candles["flags"] = np.where(rows["shift"] != 0, OFF_GRID, np.where(cut, CUT_SHORT, 0))
     return candles
 
 
-def _as_doubles(amounts: Rows) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def as_doubles(amounts: Rows) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Exact amounts as the doubles nearest to them: shape (n,)."""
     whole, part = amounts["whole"], amounts["part"]
     doubles: np.ndarray[tuple[int], np.dtype[np.float64]] = (whole * UNIT + part) / UNIT
     for n in np.flatnonzero(whole >= _EXACT // UNIT):

@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fetcher.clock import Clock, parse_utc
 from fetcher.errors import ConfigError
-from fetcher.model import Window
+from fetcher.model import DAY, Window
 from fetcher.sandbox.binance import KLINES
 from fetcher.sandbox.fault_plan import check_chances
 from fetcher.sandbox.faults import Severity
 from fetcher.sandbox.generated import History, Shifted
+from fetcher.sandbox.limits import WindowLimit
+from fetcher.sandbox.registry import BINANCE, VENUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+_ALWAYS = Window(0, 1 << 50)
+_EVERY = "*"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|)")
+
+
+@dataclass(frozen=True, slots=True)
+class VenueOptions:
+    """What one venue can be told at the start: chances of faults, spells of being down, halts, limit, clock ahead (ms).
+
+    `down`: nobody is answered then; `outages`: minutes that this venue never had, though the others did. Binance's
+    faults, outages and limit are the sandbox's own options.
+    """
+
+    faults: Mapping[str, float] = field(default_factory=dict)
+    down: tuple[Window, ...] = ()
+    outages: tuple[Window, ...] = ()
+    limit: WindowLimit | None = None
+    ahead_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
     """Everything a sandbox can be told at its start; port 0 takes a free one, `data` replaces the generated market.
 
-    `latency_seconds` is added to every answer. With `die_with_stdin` the sandbox ends when its stdin does.
+    `latency_seconds` is added to every answer. With `die_with_stdin` the sandbox ends when its stdin does. `faults`,
+    `fault_paths`, `history.outages`, `history.off_grid` and the limits are Binance's; `venues` holds the others'.
     """
 
     host: str = "127.0.0.1"
@@ -43,10 +64,15 @@ class SandboxOptions:
     ban_seconds: int = 120
     kept_pages: int = 512
     die_with_stdin: bool = False
+    venues: Mapping[str, VenueOptions] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         read_clock(self.clock)
         check_chances(self.faults)
+        for venue in self.venues.values():
+            check_chances(venue.faults)
+            if self.data is not None and venue.outages:
+                raise ConfigError("--venue-outage changes the generated market; recordings (--data) keep their own")
         if self.data is not None and self.history.outages + self.history.off_grid:
             raise ConfigError("--outage and --off-grid change the generated market; recordings (--data) keep their own")
 
@@ -116,3 +142,67 @@ def read_dates(texts: Iterable[str]) -> dict[str, int]:
         except ValueError:
             raise ConfigError(f"{text!r} is no symbol with a date; write it like NEWUSDT=2024-02-01T12:00") from None
     return dates
+
+
+def read_limit(text: str) -> WindowLimit:
+    """`40/2s`: so many requests in each such span, which has to divide a day; ConfigError otherwise."""
+    allowed, _, span = text.partition("/")
+    ms = round(read_seconds(span or "60s") * 1000)
+    if not re.fullmatch(r"\d{1,9}", allowed) or not int(allowed) or not ms or DAY % ms:
+        raise ConfigError(
+            f"{text!r} is no limit; write requests and the span they are counted in, like 40/2s or 60/60s"
+        )
+    return WindowLimit(int(allowed), ms)
+
+
+def read_spell(text: str) -> Window:
+    """`START/END` in UTC, or `always`, as a window; ConfigError otherwise."""
+    return _ALWAYS if text.strip() == "always" else read_window(text)
+
+
+def of_venues(texts: Iterable[str], option: str, separator: str = "=") -> dict[str, list[str]]:
+    """What each venue is told by texts such as `okx=40/2s`; `*` tells it to all. ConfigError for an unknown venue."""
+    told: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        name, mark, rest = text.partition(separator)
+        if not mark or (name not in VENUES and name not in {_EVERY, BINANCE}):
+            known = ", ".join((BINANCE, *VENUES))
+            raise ConfigError(f"{option} {text!r} names no venue; write VENUE{separator}… with one of {known}, or *")
+        for venue in (BINANCE, *VENUES) if name == _EVERY else (name,):
+            told[venue].append(rest)
+    return told
+
+
+def split_faults(texts: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Binance's own faults (`reset=0.03`) and those of a venue (`okx:reset=0.03`, `*:reset=0.03` for all)."""
+    texts = list(texts)
+    named = [text for text in texts if text.partition(":")[0] in {*VENUES, BINANCE, _EVERY}]
+    told = of_venues(named, "--fault", ":")
+    return [text for text in texts if text not in named] + told.pop(BINANCE, []), told
+
+
+def read_venues(
+    faults: Mapping[str, list[str]], down: Iterable[str], outages: Iterable[str], limits: Iterable[str],
+    ahead: Iterable[str],
+) -> dict[str, VenueOptions]:  # fmt: skip
+    """The venues' options from their command-line texts; ConfigError with one sentence for what cannot be read."""
+    spells, halts = of_venues(down, "--venue-down"), of_venues(outages, "--venue-outage")
+    limited, clocks = of_venues(limits, "--venue-limit"), of_venues(ahead, "--venue-ahead")
+    for told, instead in ((halts, "--outage"), (limited, "--weight-limit")):
+        if told.pop(BINANCE, None) and not set(told) >= set(VENUES):
+            raise ConfigError(f"Binance has an option of its own for that: {instead}")
+    return {
+        name: VenueOptions(
+            read_chances(faults.get(name, ())),
+            tuple(map(read_spell, spells.get(name, ()))),
+            tuple(map(read_window, halts.get(name, ()))),
+            read_limit(limited[name][-1]) if name in limited else None,
+            _milliseconds(clocks[name][-1]) if name in clocks else 0,
+        )
+        for name in (BINANCE, *VENUES)
+    }
+
+
+def _milliseconds(text: str) -> int:
+    sign, size = (-1, text[1:]) if text.startswith("-") else (1, text)
+    return sign * round(read_seconds(size) * 1000)

@@ -66,6 +66,10 @@ class RecordedMarket(Market):
             raise ConfigError(f"{folder} holds no SYMBOL-TIMEFRAME.csv.gz file")
         return cls(tables)
 
+    def twin(self) -> RecordedMarket:
+        """The same recordings for another venue, to be restated on its own."""
+        return RecordedMarket(self._tables)
+
     def symbols(self) -> tuple[Listing, ...]:
         return tuple(listing for name in sorted({s for s, _ in self._tables}) if (listing := self.listing(name)))
 

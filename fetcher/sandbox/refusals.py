@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from fetcher.errors import FetcherError
 from fetcher.sandbox.answer import Answer
+from fetcher.sandbox.limits import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from fetcher.sandbox.limits import Refusal
 
 GEO_RESTRICTED = (
     b'{\n  "code": 0,\n  "msg": "Service unavailable from a restricted location according to \'b. Eligibility\' in '
@@ -56,3 +55,17 @@ def rate_limited(refusal: Refusal, headers: Mapping[str, str], per_minute: int) 
             "Please use WebSocket Streams for live updates to avoid polling the API."
         )
     return Answer(refusal.status, body(-1003, message), {**headers, "Retry-After": str(refusal.retry_after)})
+
+
+def complain(status: int, retry_after: int, now_ms: int) -> Answer:
+    """What Binance says with a status of its own: 418, 429, 451, 500 or 503; `retry_after` in seconds."""
+    match status:
+        case 418 | 429:
+            return rate_limited(Refusal(status, retry_after, now_ms + retry_after * 1000), {}, 6_000)
+        case 451:
+            return Answer(451, GEO_RESTRICTED)
+        case 503:
+            overloaded = "Server is currently overloaded with other requests. Please try again in a few minutes."
+            return Answer(503, body(-1008, overloaded))
+        case _:
+            return Answer(status, body(-1000, "An unknown error occurred while processing the request."))

@@ -1,4 +1,4 @@
-"""One running sandbox: its clock, market, exchange, faults and log, and what the admin requests may change of them."""
+"""One running sandbox: its clock, market, venues and log, and what the admin requests may change of them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ from collections import deque
 from dataclasses import asdict, dataclass, replace
 from email.utils import formatdate
 from functools import lru_cache
-from random import Random
 from typing import TYPE_CHECKING, Any
 
-from fetcher.clock import Clock, format_utc
+from fetcher.clock import Clock
 from fetcher.errors import ConfigError
 from fetcher.model import TIMEFRAMES, Timeframe, Window
 from fetcher.sandbox.binance import BinanceExchange
-from fetcher.sandbox.fault_plan import FaultPlan, Script, check_chances
+from fetcher.sandbox.fault_plan import Script, check_chances
 from fetcher.sandbox.generated import GeneratedMarket
 from fetcher.sandbox.limits import WeightLimit
 from fetcher.sandbox.market import UNIT
-from fetcher.sandbox.options import read_clock, read_window
+from fetcher.sandbox.options import VenueOptions, read_clock, read_window
 from fetcher.sandbox.recorded import RecordedMarket
+from fetcher.sandbox.registry import BINANCE, VENUES
+from fetcher.sandbox.venue import VenueExchange
+from fetcher.sandbox.venues import Venue, apply, plan, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fetcher.sandbox.answer import Answer
+    from fetcher.sandbox.fault_plan import FaultPlan
     from fetcher.sandbox.options import SandboxOptions
 
 _LOGGED = 200_000  # requests remembered; older ones fall out, `n` goes on
@@ -42,6 +45,7 @@ class LogEntry:
     fault: str | None
     rows: int | None
     weight_used: int
+    venue: str
 
 
 @lru_cache(maxsize=4)
@@ -50,17 +54,26 @@ def _date(seconds: int) -> str:
 
 
 class Sandbox:
-    """The exchange and everything a test can turn on it; knows nothing of sockets."""
+    """The venues and everything a test can turn on them; knows nothing of sockets.
+
+    Settings without a venue are Binance's, whose market has outages and off-grid stretches of its own.
+    """
 
     def __init__(self, options: SandboxOptions) -> None:
         self.clock, self._clock_text = read_clock(options.clock), options.clock
         self.latency_seconds = options.latency_seconds
-        market = RecordedMarket.load(options.data) if options.data else GeneratedMarket(options.history)
+        recorded = RecordedMarket.load(options.data) if options.data else None
+        market = recorded or GeneratedMarket(options.history)
         limit = WeightLimit(options.weight_limit, options.ban_after, options.ban_seconds)
         self.exchange = BinanceExchange(market, limit, options.kept_pages)
-        self.faults = FaultPlan(
-            check_chances(options.faults), options.fault_paths, options.severity, Random(options.fault_seed)
-        )
+        told = options.venues.get(BINANCE, VenueOptions())
+        faults = plan(self.exchange, check_chances(options.faults), options.severity, options.fault_seed)
+        faults.paths = options.fault_paths
+        self.venues = {BINANCE: Venue(BINANCE, self.exchange, faults, told.down, told.ahead_ms)}
+        for number, name in enumerate(VENUES, 1):
+            own = recorded.twin() if recorded else GeneratedMarket(replace(options.history, outages=(), off_grid=()))
+            told = options.venues.get(name, VenueOptions())
+            self.venues[name] = Venue.opened(name, own, told, options.severity, options.fault_seed + number)
         self._wall = Clock()
         self._log: deque[LogEntry] = deque(maxlen=_LOGGED)
         self._seen = 0
@@ -73,17 +86,24 @@ class Sandbox:
             "retry_after": lambda seconds: self._set_severity(retry_after=int(seconds)),
             "weight_limit": self._set_weight_limit,
             "outages": self._set_outages,
+            "venues": self._set_venues,
         }
+
+    @property
+    def faults(self) -> FaultPlan:
+        """Binance's faults."""
+        return self.venues[BINANCE].faults
 
     def answer(self, path: str, query: Mapping[str, str], query_text: str, headers: Mapping[str, str]) -> Answer:
         """The answer to one request as it leaves, faults included; logged."""
-        now = self.clock.now_ms()
-        given, fault = self.faults.spoil(path, self.exchange.answer(path, query, headers, now), now)
+        clock = self.clock.now_ms()
+        venue = self.venues.get(path.split("/", 2)[1], self.venues[BINANCE])
+        given, fault, now = venue.answer(path, query, headers, clock)
         self._seen += 1
         self._log.append(
             LogEntry(
-                self._seen, now, self._wall.now_ms(), path, query_text, given.status, fault, given.rows,
-                self.exchange.used_weight,
+                self._seen, clock, self._wall.now_ms(), path, query_text, given.status, fault, given.rows,
+                venue.exchange.used_weight, venue.name,
             )
         )  # fmt: skip
         # stamped when the answer was made: what comes after is the network's time
@@ -117,37 +137,46 @@ class Sandbox:
             "retry_after": self.faults.severity.retry_after,
             "latency_seconds": self.latency_seconds,
             "weight_limit": self.exchange.limit.per_minute,
-            "outages": [f"{format_utc(halt.start)}/{format_utc(halt.end)}" for halt in outages],
-            "scripts": [asdict(script) for script in self.faults.scripts],
+            "outages": [span(halt) for halt in outages],
+            "scripts": [asdict(script) for venue in self.venues.values() for script in venue.faults.scripts],
+            "venues": {name: venue.config() for name, venue in self.venues.items()},
         }
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Change the settings named; ConfigError says which one cannot be."""
-        for name, value in settings.items():
-            setting = self._settings.get(name)
-            if setting is None:
-                raise ConfigError(f"the sandbox has no setting {name!r}; one of {', '.join(self._settings)}")
-            try:
-                setting(value)
-            except (TypeError, ValueError, AttributeError):
-                raise ConfigError(f"{value!r} is nothing the sandbox's {name} can be set to") from None
+        apply(settings, self._settings, "sandbox")
 
-    def script(self, fault: str, count: int = 1, symbol: str | None = None, path: str | None = None) -> None:
-        """Give the next `count` answers this fault."""
-        self.faults.queue(Script(fault, count, symbol) if path is None else Script(fault, count, symbol, path))
+    def script(
+        self, fault: str, count: int = 1, symbol: str | None = None, path: str | None = None, venue: str | None = None
+    ) -> None:
+        """Give the next `count` answers of the venue (Binance, where none is named) this fault."""
+        chosen = self._venue(venue)
+        chosen.faults.queue(Script(fault, count, symbol, path or chosen.exchange.candle_path))
 
-    def restate(self, symbol: str, timeframe: str, open_time: int, close: str) -> None:
-        """Serve another close (decimal text) for one closed candle from now on."""
+    def restate(self, symbol: str, timeframe: str, open_time: int, close: str, venue: str | None = None) -> None:
+        """Serve another close (decimal text) for one closed candle from now on; `symbol` is the true market's."""
         if timeframe not in TIMEFRAMES:
             raise ConfigError(f"unknown timeframe {timeframe!r}; one of {' '.join(TIMEFRAMES)}")
-        units = round(float(close) * UNIT)
-        self.exchange.market.restate(symbol, Timeframe(timeframe), open_time, units, self.clock.now_ms())
-        self.exchange.forget_pages()
+        exchange, units = self._venue(venue).exchange, round(float(close) * UNIT)
+        exchange.market.restate(symbol, Timeframe(timeframe), open_time, units, self.clock.now_ms())
+        exchange.forget_pages()
+
+    def _venue(self, name: str | None) -> Venue:
+        if name is not None and name not in self.venues:
+            raise ConfigError(f"the sandbox has no venue {name!r}; one of {', '.join(self.venues)}")
+        return self.venues[name or BINANCE]
+
+    def _set_venues(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        for name, settings in told.items():
+            self._venue(name).configure(settings)
 
     def _set_clock(self, text: str) -> None:
         self.clock, self._clock_text = read_clock(text), text
-        self.exchange.forget_pages()
         self.exchange.limit.pardon()
+        for venue in self.venues.values():
+            venue.exchange.forget_pages()
+            if isinstance(venue.exchange, VenueExchange):
+                venue.exchange.limit.pardon()
 
     def _set_faults(self, chances: Mapping[str, float]) -> None:
         self.faults.chances = check_chances(chances)
