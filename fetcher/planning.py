@@ -77,7 +77,7 @@ class Planning:
         ]
 
     def closed_until(self, series: Series) -> int:
-        """Up to where candles are closed: by the source's clock, else by ours and the difference last seen (to plan by).
+        """Up to where candles are closed: by the source's clock, else by ours and the difference last seen: to plan by.
 
         What a page's own answer does not prove closed is left to later runs, so that planning too much loses nothing.
         """

@@ -173,6 +173,7 @@ class APIRouter:
     ) -> Answer[T]:
         endpoint, gate, probe = line.admit()
         line.budget.take(cost, self._stop)
+        probe = probe or gate.admit()  # again: a rest may have been asked for while this one waited for its weight
         try:
             answer = send(endpoint)
         except RetryableError as error:

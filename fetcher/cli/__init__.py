@@ -14,6 +14,7 @@ from fetcher.cli.lazy import LazyGroup, hoisted
 
 __all__ = ["app", "main"]
 
+PROGRAM = "python -m fetcher"
 _HELP = """Keep a database of candles complete, correct and explained.
 
 Without a command: one run, which fetches what is new and what is missing, within run.time_budget. Made for crontab.
@@ -24,7 +25,12 @@ Example: python -m fetcher --config market.yaml status
 """
 
 app = typer.Typer(
-    cls=LazyGroup, help=_HELP, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    cls=LazyGroup,
+    help=_HELP,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 120},
 )
 
 
@@ -55,4 +61,4 @@ def _root(
 def main(arguments: list[str] | None = None) -> int:
     """Understand the arguments, do what they say, and return the exit code; errors become one sentence on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
-    return answer(lambda: typer.main.get_command(app).main(hoisted(words), "fetcher", standalone_mode=False), words)
+    return answer(lambda: typer.main.get_command(app).main(hoisted(words), PROGRAM, standalone_mode=False), words)

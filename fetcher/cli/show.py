@@ -17,10 +17,10 @@ _UNLIMITED = 2_000
 
 
 def utc(ms: int | None) -> str:
-    """`2026-04-30T04:00Z`, with seconds only where there are any; `-` for None."""
+    """`2026-04-30T04:00Z`, with whole seconds only where there are any; `-` for None."""
     if ms is None:
         return "-"
-    text = format_utc(ms)
+    text = format_utc(ms - ms % 1000)
     return text.removesuffix(":00Z") + "Z" if text.endswith(":00Z") else text
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from db import endpoints
 from db.engine import reading
-from fetcher.cli.endpoints import FAILING, RESTING, endpoint_states
+from fetcher.cli.endpoints import RESTING, endpoint_states
 from fetcher.cli.remaining import remaining_slots
 from fetcher.cli.signals import stopping
-from fetcher.events import Attempt, Planned
+from fetcher.events import Attempt
 from fetcher.observe import logs
 from fetcher.observe.progress import PlainLines, Progress
 
@@ -56,6 +56,9 @@ def _display(clock: Clock) -> Display:
     return Bars(clock)
 
 
+_SERVED = {"ok", "CannotServe", "UnknownSymbol"}  # it answered, and well: only the question was wrong
+
+
 class Troubles:
     """A listener that remembers each source's last failure until it answers again."""
 
@@ -64,13 +67,11 @@ class Troubles:
 
     def __call__(self, fact: Fact) -> None:
         """Hear a fact."""
-        match fact:
-            case Attempt(outcome="ok"):
+        if isinstance(fact, Attempt):
+            if fact.outcome in _SERVED:
                 self._failed.pop(fact.source, None)
-            case Attempt():
+            else:
                 self._failed[fact.source] = fact.message
-            case Planned():
-                pass
 
     def sentences(self, app: App) -> dict[str, str]:
         """One sentence for each source that did not serve, by name: what was met, or why it was not even asked."""
@@ -79,7 +80,7 @@ class Troubles:
         found: dict[str, str] = {}
         for line in app.lines:
             mine = [state for state in states if state.source == line.source]
-            resting = [state for state in mine if state.state in {RESTING, FAILING}]
+            resting = [state for state in mine if state.state == RESTING]
             if mine and len(resting) == len(mine):
                 found[line.source] = f"{line.source} is {resting[0].sentence}"
             elif line.source in self._failed:
