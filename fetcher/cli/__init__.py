@@ -1,4 +1,4 @@
-"""The command line: `python -m fetcher [OPTIONS] [COMMAND]`. One file per command group, loaded only when it is called."""
+"""The command line: `python -m fetcher [OPTIONS] [COMMAND]`. One file per command group, loaded when it is called."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HELP = """Keep a database of candles complete, correct and explained.
 
 Without a command: one run, which fetches what is new and what is missing, within run.time_budget. Made for crontab.
 
-Exit codes: 0 all done, 1 something failed or is still missing, 2 bad configuration or arguments, 75 another run is at work.
+Exit codes: 0 all done, 1 something failed or is missing, 2 bad configuration or arguments, 75 another run is at work.
 
 Example: python -m fetcher --config market.yaml status
 """
@@ -44,7 +44,7 @@ def _root(
             help="What to keep, and where from. Else ./config.yaml, else the one beside the program.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer on stdout with one JSON object, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
     verbose: Annotated[
         int, typer.Option("-v", "--verbose", count=True, help="Log each request and commit; show tracebacks.")
     ] = 0,

@@ -56,11 +56,11 @@ def _put(report: AuditReport, count: int) -> None:
         columns = ["series", "from", "to", "#candles", "what", "repaired", "in words"]
         put_table(columns, [_row(finding) for finding in report.findings])
     if not report.findings:
-        print(f"Sound: in all {count} series the candles are what coverage says.")
+        typer.echo(f"Sound: in all {count} series the candles are what coverage says.")
     elif report.repaired:
-        print(f"{report.repaired} repaired; the next run fetches what is gone.")
+        typer.echo(f"{report.repaired} repaired; the next run fetches what is gone.")
     if not report.sound:
-        print("Not sound: `audit --repair` takes back what coverage claims wrongly.")
+        typer.echo("Not sound: `audit --repair` takes back what coverage claims wrongly.")
 
 
 def _row(finding: Finding) -> tuple[object, ...]:

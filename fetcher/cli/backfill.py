@@ -31,14 +31,14 @@ def backfill(
         list[str] | None, typer.Option("--symbol", metavar="BASE/QUOTE", help="Of these markets; else all configured.")
     ] = None,
     timeframe: Annotated[
-        list[str] | None, typer.Option("--timeframe", metavar="1m…1M", help="At these candle lengths; else all configured.")
+        list[str] | None, typer.Option("--timeframe", metavar="1m…1M", help="At these lengths; else all configured.")
     ] = None,
     start: Annotated[
         str | None,
         typer.Option("--from", metavar="DATE", help="First open time, UTC; else each series' configured start."),
     ] = None,
     end: Annotated[
-        str | None, typer.Option("--to", metavar="DATE", help="Open times before this, UTC; else everything closed by now.")
+        str | None, typer.Option("--to", metavar="DATE", help="Open times before this, UTC; else all closed by now.")
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only tell requests, weight, bytes, rows and time; fetch nothing.")
@@ -46,8 +46,8 @@ def backfill(
 ) -> int:
     """Fetch what is missing of a date range, to the end.
 
-    There is no time budget, and a bare run may work beside it: nothing is fetched twice. --symbol and --timeframe may be
-    given several times.
+    There is no time budget, and a bare run may work beside it: nothing is fetched twice. --symbol and --timeframe may
+    be given several times.
 
     Example: python -m fetcher backfill --symbol BTC/USDT --timeframe 1m --from 2020-01-01 --to 2024-01-01 --plan
     """

@@ -64,8 +64,10 @@ def lock_check(app: App) -> Check:
     if holder is None:
         return Check("run lock", ok=True, message="no run is under way")
     if is_dead(holder.owner):
-        return Check("run lock", ok=True, message=f"held by a run that died ({holder.owner}); the next run takes it over")
-    return Check("run lock", ok=True, message=f"a run is under way ({holder.owner}), until {utc(holder.until_ms)} at most")
+        message = f"held by a run that died ({holder.owner}); the next run takes it over"
+    else:
+        message = f"a run is under way ({holder.owner}), until {utc(holder.until_ms)} at most"
+    return Check("run lock", ok=True, message=message)
 
 
 def program_checks(app: App) -> Iterator[Check]:
@@ -90,7 +92,7 @@ def _endpoint_check(app: App, line: SourceLine, endpoint: Endpoint) -> Check:
         answer = app.router.ask(only, able.time_cost, "time", line.client.server_time, tries=1)
     except SourceError as error:
         advice = "; `sources reset` asks it again at once" if "rests until" in str(error) else ""
-        return Check(endpoint.key, ok=False, message=f"{error}{advice}")
+        return Check(endpoint.key, ok=False, message=f"{str(error).removeprefix(endpoint.key).lstrip()}{advice}")
     latency = answer.record.seconds
     ours = app.clock.now_ms() - round((app.clock.elapsed() - answer.record.sent_at - latency / 2) * 1000)
     used = line.client.used_weight(answer.record)
@@ -130,10 +132,8 @@ def _symbols(app: App, source: str) -> dict[str, str | None]:
 
 
 def _known(symbol: str, market_id: str | None, listed: list[Market], *, trading: bool = False) -> bool:
-    return any(
-        (market.id == market_id if market_id is not None else market.symbol == symbol) and (market.trading or not trading)
-        for market in listed
-    )
+    same = [market for market in listed if (market.symbol == symbol if market_id is None else market.id == market_id)]
+    return any(market.trading or not trading for market in same)
 
 
 def _folder(file: Path) -> Path:

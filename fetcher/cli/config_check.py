@@ -43,18 +43,18 @@ def check(ctx: typer.Context) -> int:
     if call.as_json:
         put_json(_as_json(call, url))
         return 0
-    print(f"{call.config_path} is good.")
-    print(f"database  {url}")
-    print(f"one run   {loaded.run.workers} requests in flight, at most {duration(loaded.run.time_budget)}")
+    typer.echo(f"{call.config_path} is good.")
+    typer.echo(f"database  {url}")
+    typer.echo(f"one run   {loaded.run.workers} requests in flight, at most {duration(loaded.run.time_budget)}")
     for name, source in loaded.sources.items():
         hosts = ", ".join(source.base_urls)
-        print(f"source    {plain(name)}: {source.client} at {hosts}, {source.weight_per_minute:,} weight a minute")
+        typer.echo(f"source    {plain(name)}: {source.client} at {hosts}, {source.weight_per_minute:,} weight a minute")
     _put_series(loaded)
     return 0
 
 
 def _put_series(loaded: Config) -> None:
-    print()
+    typer.echo()
     rows = [(w.symbol, w.timeframe.name, utc(w.start_ms), ", ".join(w.sources)) for w in loaded.series()]
     put_table(["symbol", "tf", "from", "sources"], rows)
 

@@ -1,7 +1,7 @@
 """`db`: upgrade, check and back up the database.
 
-JSON: of upgrade `{"from", "to"}` (revisions, null where nothing was to do), of check `{"sound", "problems": [sentence]}`,
-of backup `{"file", "bytes"}`.
+JSON: of upgrade `{"from", "to"}` (revisions, null where nothing was to do), of check
+`{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def upgrade(ctx: typer.Context) -> int:
     if call.as_json:
         put_json({"from": None if steps is None else steps[0], "to": None if steps is None else steps[1]})
     else:
-        print("The database is up to date." if steps is None else f"Upgraded from {steps[0]} to {steps[1]}.")
+        typer.echo("The database is up to date." if steps is None else f"Upgraded from {steps[0]} to {steps[1]}.")
     return 0
 
 
@@ -60,7 +60,7 @@ def check(ctx: typer.Context) -> int:
     if call.as_json:
         put_json({"sound": not problems, "problems": problems})
     else:
-        print("\n".join(problems) or "The database is sound.")
+        typer.echo("\n".join(problems) or "The database is sound.")
     return 1 if problems else 0
 
 
@@ -81,7 +81,7 @@ def backup(
     if call.as_json:
         put_json({"file": str(file), "bytes": size})
     else:
-        print(f"Copied into {file}, {size / 1e6:,.1f} MB.")
+        typer.echo(f"Copied into {file}, {size / 1e6:,.1f} MB.")
     return 0
 
 

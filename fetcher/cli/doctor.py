@@ -37,7 +37,7 @@ def doctor(ctx: typer.Context) -> int:
     for check in _checks(call):
         checks.append(check)
         if not call.as_json and (call.verbosity >= 0 or not check.ok):
-            print(f"{'ok  ' if check.ok else 'BAD '} {check.name}: {plain(check.message, _LONGEST)}", flush=True)
+            typer.echo(f"{'ok  ' if check.ok else 'BAD '} {check.name}: {plain(check.message, _LONGEST)}")
     healthy = all(check.ok for check in checks)
     if call.as_json:
         put_json({"healthy": healthy, "checks": [asdict(check) for check in checks]})

@@ -33,7 +33,7 @@ def answer(do: Callable[[], Any], words: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 (the edge: nobody above could do more than show a traceback)
         if _wants_tracebacks(words) and not isinstance(error, typer.TyperException):
             traceback.print_exception(error)
-        print(f"fetcher: {sentence(error)}", file=sys.stderr)
+        typer.echo(f"fetcher: {sentence(error)}", err=True)
         return exit_code(error)
     return code if isinstance(code, int) else 0
 

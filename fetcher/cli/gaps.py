@@ -1,8 +1,8 @@
 """`gaps`: what is not there and why; with `--absent` also what never was.
 
-JSON: `{"gaps": [{"symbol", "timeframe", "start_ms", "end_ms", "missing", "why": [{"status": queued|leased|failed|unplanned,
-"jobs", "reason"}]}], "absent": [{"symbol", "timeframe", "start_ms", "end_ms", "slots", "source", "answers", "checked_ms",
-"recheck_ms", "evidence"}] with --absent}`.
+JSON: `{"gaps": [{"symbol", "timeframe", "start_ms", "end_ms", "missing", "why": [{"status", "jobs", "reason"}]}]}` with
+status queued, leased, failed or unplanned; with --absent also `"absent": [{"symbol", "timeframe", "start_ms", "end_ms",
+"slots", "source", "answers", "checked_ms", "recheck_ms", "evidence"}]`.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ def gaps(
     if holes:
         put_table(["symbol", "tf", "from", "to", "#missing", "why"], [_gap_row(hole) for hole in holes])
     elif len(new) < len(wanted):
-        print("No gaps: every slot up to the last close is stored or proven absent.")
+        typer.echo("No gaps: every slot up to the last close is stored or proven absent.")
     if new:
-        print(f"No run has looked at {', '.join(new)} yet.")
+        typer.echo(f"No run has looked at {', '.join(new)} yet.")
     if windows is not None:
-        print()
+        typer.echo()
         _put_absent(windows)
     return 0
 
@@ -137,8 +137,11 @@ def _absent(connection: Connection, wanted: Sequence[Series]) -> list[dict[str, 
 
 
 _STATUS_WORDS = {
-    "queued": "queued", "leased": "being fetched", "failed": "given up", UNPLANNED: "not planned yet: the next run will",
-}  # fmt: skip
+    "queued": "queued",
+    "leased": "being fetched",
+    "failed": "given up",
+    UNPLANNED: "not planned yet: the next run will",
+}
 
 
 def _gap_row(hole: dict[str, Any]) -> tuple[object, ...]:
@@ -154,7 +157,7 @@ def _gap_row(hole: dict[str, Any]) -> tuple[object, ...]:
 
 def _put_absent(windows: Sequence[dict[str, Any]]) -> None:
     if not windows:
-        print("Nothing is proven absent.")
+        typer.echo("Nothing is proven absent.")
         return
     rows = [
         (

@@ -1,13 +1,13 @@
 """`jobs`: the queue; `jobs retry` and `jobs cancel` change it.
 
-JSON: `{"jobs": [{"id", "symbol", "timeframe", "kind", "start_ms", "end_ms", "slots", "status", "attempts", "not_before_ms",
-"lease_owner", "lease_until_ms", "last_error"}], "more": how many were left out}`; of retry `{"retried": n}`, of cancel
-`{"cancelled": n}`.
+JSON: `{"jobs": [{"id", "symbol", "timeframe", "kind", "start_ms", "end_ms", "slots", "status", "attempts",
+"not_before_ms", "lease_owner", "lease_until_ms", "last_error"}], "more": how many were left out}`; of retry
+`{"retried": n}`, of cancel `{"cancelled": n}`.
 """
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +33,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 Ids = Annotated[list[int] | None, typer.Argument(metavar="ID", help="Jobs by their ids; else every one.")]
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """What a job can be."""
 
     QUEUED = "queued"
@@ -42,7 +42,7 @@ class Status(str, Enum):
     FAILED = "failed"
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a job can be for."""
 
     TAIL = "tail"
@@ -79,12 +79,12 @@ def jobs(
     if call.as_json:
         put_json({"jobs": [_as_dict(job, by_id[job.series_id]) for job in shown], "more": more})
     elif not found:
-        print("No jobs: nothing waits, nothing was given up." if status is kind is only is None else "No such jobs.")
+        typer.echo("No such jobs." if status or kind or only else "No jobs: nothing waits, nothing was given up.")
     else:
         columns = ["#id", "series", "kind", "from", "to", "#candles", "status", "#attempts", "not before", "last error"]
         put_table(columns, [_row(job, by_id[job.series_id], call.clock.now_ms()) for job in shown])
         if more:
-            print(f"… and {more:,} more; --limit shows more, --status, --kind and --symbol fewer.")
+            typer.echo(f"… and {more:,} more; --limit shows more, --status, --kind and --symbol fewer.")
     return 0
 
 
@@ -103,7 +103,8 @@ def retry(ctx: typer.Context, ids: Ids = None) -> int:
     if call.as_json:
         put_json({"retried": count})
     else:
-        print(f"{count} job{'s' * (count != 1)} will be worked by the next run.{_left(ids, count, 'given up or delayed')}")
+        left = _left(ids, count, "given up or delayed")
+        typer.echo(f"{count} job{'s' * (count != 1)} will be worked by the next run.{left}")
     return 0
 
 
@@ -122,7 +123,7 @@ def cancel(ctx: typer.Context, ids: Ids = None) -> int:
     if call.as_json:
         put_json({"cancelled": count})
     else:
-        print(f"{count} job{'s' * (count != 1)} cancelled.{_left(ids, count, 'queued')}")
+        typer.echo(f"{count} job{'s' * (count != 1)} cancelled.{_left(ids, count, 'queued')}")
     return 0
 
 
@@ -152,8 +153,8 @@ def _listed(
 def _row(job: JobRow, series: Series, now_ms: int) -> tuple[object, ...]:
     due = "now" if job.not_before <= now_ms else utc(job.not_before)
     return (
-        job.id, str(series), job.kind, utc(job.start_ms), utc(job.end_ms), _slots(job, series), job.status, job.attempts,
-        due if job.status == queue.QUEUED else "-", job.last_error,
+        job.id, str(series), job.kind, utc(job.start_ms), utc(job.end_ms), _slots(job, series), job.status,
+        job.attempts, due if job.status == queue.QUEUED else "-", job.last_error,
     )  # fmt: skip
 
 

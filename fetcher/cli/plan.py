@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+import typer
+
 from db import endpoints
 from db.engine import reading
 from fetcher.cli.endpoints import endpoint_states
@@ -94,12 +96,12 @@ def put_plan(call: Invocation, app: App, asked: Sequence[tuple[Series, Window]])
         rows.append(_row("all", "", "", together))
     put_table(["series", "from", "to", "#rows", "#requests", "#weight", "#MB", "time"], rows)
     if unlisted := [str(series) for series, _, each, _ in costs if each.slots and series.listed_ms is None]:
-        print(f"Not known yet when these were listed, so it may be less: {', '.join(unlisted)}.")
+        typer.echo(f"Not known yet when these were listed, so it may be less: {', '.join(unlisted)}.")
 
 
 def _paces(app: App) -> dict[str, Pace]:
     with reading(app.engine) as connection:
-        states = endpoint_states(endpoints.read_all(connection), app.clock.now_ms())
+        states = endpoint_states(endpoints.read_all(connection), app.config, app.clock.now_ms())
     found = {}
     for line in app.lines:
         measured = [s.latency_ms for s in states if s.source == line.source and s.latency_ms is not None]

@@ -1,7 +1,8 @@
 """`quarantine`: rows that were refused, with what was received; `quarantine release` accepts them after all.
 
 JSON: `{"reasons": {reason: rows}, "rows": [{"id", "symbol", "timeframe", "source", "route", "open_time_ms", "reason",
-"payload", "received_ms", "seen", "last_seen_ms", "released_ms"}]}`; of release: `{"released": [{"id", "ok", "message"}]}`.
+"payload", "received_ms", "seen", "last_seen_ms", "released_ms"}]}`; of release: `{"released": [{"id", "ok",
+"message"}]}`.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ def quarantine(
     if call.as_json:
         put_json({"reasons": counts, "rows": rows})
     elif not counts:
-        print("Quarantine is empty: nothing was refused.")
+        typer.echo("Quarantine is empty: nothing was refused.")
     else:
         put_table(["reason", "#rows"], sorted(counts.items()))
-        print()
-        put_table(["#id", "series", "source", "open time", "reason", "#seen", "received"], [_row(each) for each in rows])
+        typer.echo()
+        columns = ["#id", "series", "source", "open time", "reason", "#seen", "received"]
+        put_table(columns, [_row(each) for each in rows])
     return 0
 
 
@@ -79,11 +81,11 @@ def show(ctx: typer.Context, ids: Ids) -> int:
         put_json({"rows": rows})
         return 0
     for row in rows:
-        print(f"{row['id']}: {_name(row)} {_claimed(row['open_time_ms'])}, refused for {row['reason']}")
-        print(f"  received from {row['source']} ({row['route']}) {utc(row['received_ms'])}, {row['seen']} times by now")
+        typer.echo(f"{row['id']}: {_name(row)} {_claimed(row['open_time_ms'])}, refused for {row['reason']}")
+        typer.echo(f"  received from {row['source']} ({row['route']}) {utc(row['received_ms'])}, {row['seen']} times")
         if row["released_ms"] is not None:
-            print(f"  released {utc(row['released_ms'])}")
-        print(f"  {plain(row['payload'], _WHOLE)}")
+            typer.echo(f"  released {utc(row['released_ms'])}")
+        typer.echo(f"  {plain(row['payload'], _WHOLE)}")
     return 0
 
 
@@ -107,7 +109,7 @@ def release(ctx: typer.Context, ids: Ids) -> int:
         put_json({"released": [asdict(each) for each in outcomes]})
     else:
         for each in outcomes:
-            print(f"{each.id}: {plain(each.message, _WHOLE)}")
+            typer.echo(f"{each.id}: {plain(each.message, _WHOLE)}")
     return 0 if all(each.ok for each in outcomes) else 1
 
 

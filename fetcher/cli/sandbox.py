@@ -18,7 +18,7 @@ Texts = list[str] | None
 
 
 @app.command()
-def sandbox(
+def sandbox(  # noqa: PLR0913, PLR0917 (each is an option of its own)
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8080,
     data: Annotated[
@@ -29,7 +29,9 @@ def sandbox(
     clock: Annotated[
         str, typer.Option("--clock", metavar="TIME", help="real, a UTC time to stand still at, or 'TIME xSPEED'.")
     ] = "real",
-    latency: Annotated[str, typer.Option("--latency", metavar="DURATION", help="Added to each answer, like 80ms.")] = "0ms",
+    latency: Annotated[
+        str, typer.Option("--latency", metavar="DURATION", help="Added to each answer, like 80ms.")
+    ] = "0ms",
     fault: Annotated[
         Texts, typer.Option("--fault", metavar="NAME=CHANCE", help=f"{', '.join(FAULTS)}; transient, all.")
     ] = None,

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once (committed work is safe either way)."""
+"""SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once; committed work is safe either way."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING
+
+import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +54,7 @@ def stopping(stop: Event) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    print(f"fetcher: {text}", file=sys.stderr, flush=True)
+    typer.echo(f"fetcher: {text}", err=True)
 
 
 def _leave(number: int) -> None:

@@ -36,11 +36,11 @@ def sources(ctx: typer.Context) -> int:
         return 0
     call: Invocation = ctx.obj
     with call.database() as engine, reading(engine) as connection:
-        states = endpoint_states(endpoints.read_all(connection), call.clock.now_ms())
+        states = endpoint_states(endpoints.read_all(connection), call.config, call.clock.now_ms())
     if call.as_json:
         put_json({"sources": [as_dict(each) for each in states]})
     elif not states:
-        print("No source was asked yet; `doctor` asks each of them.")
+        typer.echo("No source was asked yet; `doctor` asks each of them.")
     else:
         columns = ["endpoint", "state", "#weight", "#requests", "#errors", "#ms", "last answer", "last error"]
         put_table(columns, [_row(each) for each in states])
@@ -54,7 +54,8 @@ def reset(
 ) -> int:
     """Ask a resting source again at once.
 
-    Closes its circuit breaker and forgets how long it asked us to wait. What the exchange itself forbids (429, 418) it will forbid again, and longer: mend the cause first.
+    Closes its circuit breaker and forgets how long it asked us to wait. What the exchange itself forbids (429, 418) it
+    will forbid again, and longer: mend the cause first.
 
     Example: python -m fetcher sources reset binance
     """
@@ -65,12 +66,12 @@ def reset(
         if name is not None and name not in known:
             raise ConfigError(f"no source is called {name!r}; known: {', '.join(sorted(known))}")
         count = endpoints.reset(connection, name)
-        states = endpoint_states(endpoints.read_all(connection), call.clock.now_ms())
+        states = endpoint_states(endpoints.read_all(connection), call.config, call.clock.now_ms())
     if call.as_json:
         put_json({"reset": count})
     else:
         mine = [each.endpoint for each in states if name in {None, each.source, each.endpoint}]
-        print(f"May be asked again: {', '.join(mine)}." if mine else "Nothing was resting: no source was asked yet.")
+        typer.echo(f"May be asked again: {', '.join(mine)}." if mine else "No source was asked yet: nothing rests.")
     return 0
 
 

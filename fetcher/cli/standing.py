@@ -1,4 +1,4 @@
-"""How each series stands, from coverage intervals and open jobs alone: what is stored, absent, missing and why. Pure."""
+"""How each series stands, from coverage and open jobs alone: what is stored, absent, missing and why. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Standing:
     """One series; times in ms UTC, everything else in candles or slots.
 
-    `stored` counts all its rows, `by_source` the same by who served them. `expected`, `absent` and `missing` are slots of
-    the wanted range `[from_ms, until_ms)`; `missing` = `queued` + `failed` + `unplanned`. `until_ms` is None before the
-    first run; `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
+    `stored` counts all its rows, `by_source` the same by who served them. `expected`, `absent` and `missing` are slots
+    of the wanted range `[from_ms, until_ms)`; `missing` = `queued` + `failed` + `unplanned`. `until_ms` is None before
+    the first run; `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
     """
 
     series: Series

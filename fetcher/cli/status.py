@@ -1,9 +1,9 @@
 """`status`: how far each series is, what is missing and why.
 
 JSON: `{"series": [{"symbol", "timeframe", "from_ms", "until_ms", "stored", "by_source": {name: rows}, "expected",
-"absent", "missing", "queued", "failed", "unplanned", "complete": 0…1, "newest_ms", "lag_ms", "jobs_waiting", "jobs_failed",
-"last_error"}], "total": {"stored", "expected", "absent", "missing", "complete"}, "sources": [see `sources`],
-"last_run": {"kind", "started_ms", "ended_ms", "outcome", "exit_code"} or null}`.
+"absent", "missing", "queued", "failed", "unplanned", "complete": 0…1, "newest_ms", "lag_ms", "jobs_waiting",
+"jobs_failed", "last_error"}], "total": {"stored", "expected", "absent", "missing", "complete"}, "sources": [as in
+`sources`], "last_run": {"kind", "started_ms", "ended_ms", "outcome", "exit_code"} or null}`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def status(ctx: typer.Context) -> int:
     """Show how far each series is, and what it lacks.
 
-    What is stored and from whom, what is proven absent, what is missing and why. Reads coverage, never the candles, so it is as quick for a billion rows as for one.
+    What is stored and from whom, what is proven absent, what is missing and why. Reads coverage, never the candles, so
+    it is as quick for a billion rows as for one.
 
     Example: python -m fetcher status
     """
@@ -54,7 +55,7 @@ def status(ctx: typer.Context) -> int:
             standing(series, covered.get(series.id, ()), open_jobs[series.id], names, now)
             for series in configured_series(connection, call.config)
         ]
-        states = endpoint_states(endpoints.read_all(connection), now)
+        states = endpoint_states(endpoints.read_all(connection), call.config, now)
         last = next(iter(state.recent_runs(connection, 1)), None)
     if call.as_json:
         put_json(_as_json(places, states, last))
@@ -69,15 +70,16 @@ def _put(places: Sequence[Standing], states: Sequence[EndpointState], last: RunR
     if len(rows) > 1:
         rows.append(_total_row(places))
     put_table([*columns, "why missing"], rows)
-    print()
+    typer.echo()
     for each in states:
         latency = f", {each.latency_ms:,.0f} ms" if each.latency_ms is not None else ""
-        print(f"{plain(each.endpoint)} is {plain(each.sentence)}{latency}")
+        typer.echo(f"{plain(each.endpoint)} is {plain(each.sentence)}{latency}")
     if last is None:
-        print("No run yet.")
+        typer.echo("No run yet.")
     else:
-        ended = f"ended {utc(last.ended_ms)}, {last.outcome}" if last.ended_ms is not None else "has not ended"
-        print(f"The last {last.kind} began {utc(last.started_ms)} and {ended}.")
+        over = last.ended_ms is not None
+        end = f"ended {utc(last.ended_ms)}, {last.outcome}" if over else "has not ended: it is at work, or was killed"
+        typer.echo(f"The last {last.kind} began {utc(last.started_ms)} and {end}.")
 
 
 def _row(place: Standing) -> tuple[object, ...]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from fetcher.cli.show import plain, put_json, utc
 from fetcher.observe.logs import one_line
 from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK, Outcome
@@ -30,9 +32,9 @@ def put_result(
         return code
     for series in result.series:
         if call.verbosity >= 0 or series.outcome is not Outcome.OK:
-            print(series_line(series, width=max(len(str(each.series)) for each in result.series)))
+            typer.echo(series_line(series, width=max(len(str(each.series)) for each in result.series)))
     for message in troubles.values():
-        print(one_line(message))
+        typer.echo(one_line(message))
     return code
 
 

@@ -1,4 +1,4 @@
-"""What fetching commands share: the program with signals, log and progress attached, and what is wrong with its sources."""
+"""What fetching commands share: signals, log and progress attached to the program, and what is wrong with sources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = None) -> Iterator[None]:
     """Attach signals, log and progress while the block works; `asked` are the series and windows it is about."""
     logs.set_up(call.config, call.clock, call.verbosity)
-    app.hooks.add(logs.log_fact)
+    app.hooks.add(logs.FactLog())
     progress = _progress(call, app, asked)
     with stopping(app.stop):
         try:
@@ -76,7 +76,7 @@ class Troubles:
     def sentences(self, app: App) -> dict[str, str]:
         """One sentence for each source that did not serve, by name: what was met, or why it was not even asked."""
         with reading(app.engine) as connection:
-            states = endpoint_states(endpoints.read_all(connection), app.clock.now_ms())
+            states = endpoint_states(endpoints.read_all(connection), app.config, app.clock.now_ms())
         found: dict[str, str] = {}
         for line in app.lines:
             mine = [state for state in states if state.source == line.source]

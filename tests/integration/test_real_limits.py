@@ -18,10 +18,9 @@ LATE_MS = 1_000  # real ms in which what was on its way may still arrive, on a b
 NOW = parse_utc("2026-03-01T12:00:30Z")
 
 
-def processes(world: World, number: int, days: str, speed: int) -> list[int]:
-    """The exit codes of backfills that run at once, by a clock in step with the exchange's."""
-    now = world.sandbox.config()["now_ms"]
-    children = [world.child(window("2026-01-01", days), f"{format_utc(now)} x{speed}") for _ in range(number)]
+def two_processes(world: World, days: str, clock: str = "") -> list[int]:
+    """The exit codes of two backfills that run at once."""
+    children = [world.child(window("2026-01-01", days), clock) for _ in range(2)]
     return [child.wait(90.0) for child in children]
 
 
@@ -33,7 +32,7 @@ def test_two_processes_share_a_budget(tmp_path: Path) -> None:
         tmp_path, "--clock", f"{format_utc(NOW)} x6", "--weight-limit", "600", "--latency", "20ms"
     ) as world:
         world.configure(market(symbols, "1m", "2026-01-01"), weight=600)
-        processes(world, 2, "2026-01-31", 6)
+        two_processes(world, "2026-01-31", f"{format_utc(NOW)} x6")
         log = world.sandbox.log()
         assert {entry["status"] for entry in log} == {200}
         by_minute = [entry["weight_used"] for entry in log]
@@ -49,7 +48,7 @@ def test_a_refusal_stops_every_process(tmp_path: Path, status: int) -> None:
         world.configure(market("BTC/USDT ETH/USDT", "1m", "2026-01-01"), workers=3)
         world.sandbox.script("none", 30)
         world.sandbox.script(f"status:{status}")
-        processes(world, 2, "2026-02-15", 1)
+        two_processes(world, "2026-02-15")
         log = world.sandbox.log()
         refused = [entry for entry in log if entry["status"] == status]
         assert len(refused) == 1
