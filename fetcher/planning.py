@@ -92,7 +92,7 @@ class Planning:
 
     def _queue(self, planned: Sequence[PlannedJob], open_jobs: Sequence[JobRow], all_series: Sequence[Series]) -> None:
         # A grid that starts at the listing is not known before that is: floored by another, a live candle looks closed.
-        settled = [s for s in all_series if s.listed_ms is not None or not s.timeframe.anchored_by_series]
+        settled = [series for series in all_series if not series.lacks_grid]
         proven = {series.id: self._proven_until(series) for series in settled}
         closed = {s.id: ms for s in settled if (ms := proven[s.id]) is not None and ms > (s.closed_until_ms or 0)}
         if not planned and not closed:
