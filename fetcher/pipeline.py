@@ -73,6 +73,7 @@ class CryptoDataFetcher:
         all_series = self._recovery.learn_grids(self.sync())
         self._tell(self._planning.queue_missing(all_series))
         self._recovery.work(Scope(frozenset(series.id for series in all_series)), deadline)
+        self._planning.settle_clocks(all_series)
         return read_result(self._engine, all_series, timed_out=self._clock.elapsed() >= deadline)
 
     def _backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
@@ -82,6 +83,7 @@ class CryptoDataFetcher:
         self._tell(self._planning.queue_ranges(asked))
         within = Window(min(w.start for _, w in asked), max(w.end for _, w in asked))
         self._recovery.work(Scope(frozenset(series.id for series, _ in asked), within.start, within.end))
+        self._planning.settle_clocks(with_grid)
         return read_result(self._engine, [series for series, _ in asked], within=within)
 
 

@@ -76,6 +76,18 @@ class Planning:
             for series, window in asked
         ]
 
+    def settle_clocks(self, all_series: Sequence[Series]) -> None:
+        """After the work: where no time endpoint told, take what the answers proved, up to what was planned for."""
+        told = {s.id: self._router.newest_proven(s) for s in all_series if self._router.server_now_if_known(s) is None}
+        closed = {
+            s.id: min(s.grid.floor(ms), self.closed_until(s))
+            for s in all_series
+            if (ms := told.get(s.id)) is not None and not s.lacks_grid
+        }
+        if closed:
+            with writing(self._engine) as connection:
+                series_rows.set_closed_until(connection, closed)
+
     def closed_until(self, series: Series) -> int:
         """Up to where candles are closed: by the source's clock, else by ours and the difference last seen: to plan by.
 
