@@ -126,10 +126,10 @@ class Asker:
         rows = np.concatenate([verdict.rows, snapped])
         return rows[np.argsort(rows["open_time"], kind="stable")], (*verdict.refused, *second.refused, *refused)
 
-    def _look(self, series: Series, span: Window, source: str | None = None) -> _Look:
+    def _look(self, series: Series, span: Window, source: str | None = None) -> Look:
         served = self._router.candles(series, span.start, span.end, only=source)
         rows, refused = self._judge(series, span, served)
-        return _Look(series, served, rows, refused)
+        return Look(series, served, rows, refused)
 
     def _neighbours(
         self, series: Series, hole: Window, source: str
@@ -161,7 +161,7 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class Look:
     """One answer about a hole and what lies beside it."""
 
     series: Series

@@ -118,23 +118,35 @@ class Planning:
         self, connection: Connection, planned: Iterable[PlannedJob], open_jobs: Iterable[JobRow],
         all_series: Mapping[int, Series],
     ) -> None:  # fmt: skip
-        """Queue the jobs; a tail that goes on where a waiting tail ends makes that one longer, and due now."""
+        """Queue the jobs; a tail that goes on where a waiting tail ends makes that one longer, and due now.
+
+        One of a market that its source does not know stays failed, however long it grows.
+        """
         now = self._clock.now_ms()
         waiting = {
-            (job.series_id, job.end_ms): job for job in open_jobs if (job.kind, job.status) == (TAIL, jobs.QUEUED)
+            (job.series_id, job.end_ms): job
+            for job in open_jobs
+            if job.kind == TAIL
+            and (job.status == jobs.QUEUED or (job.status == jobs.FAILED and _unlisted(all_series, job)))
         }
         new: list[NewJob] = []
         for job in planned:
             earlier = waiting.get((job.series_id, job.window.start)) if job.kind == TAIL else None
             if earlier is not None and self._fits_one_job(all_series[job.series_id], earlier, job.window.end):
                 jobs.resize(connection, earlier.id, earlier.start_ms, job.window.end)
-                jobs.retry(connection, [earlier.id], now)
+                if earlier.status == jobs.QUEUED:
+                    jobs.retry(connection, [earlier.id], now)
             else:
                 new.append(NewJob(job.series_id, job.kind, job.window.start, job.window.end, job.priority))
         jobs.add(connection, new, now)
 
     def _fits_one_job(self, series: Series, job: JobRow, end_ms: int) -> bool:
         return series.grid.count(Window(job.start_ms, end_ms)) <= self._router.page_slots(series) * JOB_PAGES
+
+
+def _unlisted(all_series: Mapping[int, Series], job: JobRow) -> bool:
+    series = all_series.get(job.series_id)
+    return series is not None and series.listed_ms is None
 
 
 def _known(covered: Mapping[int, Sequence[Interval]], open_jobs: Iterable[JobRow]) -> defaultdict[int, Known]:

@@ -109,7 +109,8 @@ def test_quarantine_is_listed_shown_and_released(line: CommandLine) -> None:
     """A refused row is counted by its reason, shown whole and escaped, and can become a candle."""
     at = parse_utc("2026-05-30T03:00Z")
     payload = json.dumps(
-        {"open_time": at, "open": 1.5, "high": 2.5, "low": 1.0, "close": 2.0, "volume": 1.0, "close_time": at + 3_599_999}
+        dict.fromkeys(("volume", "quote_volume", "taker_base", "taker_quote", "trades"), 1)
+        | {"open_time": at, "open": 1.5, "high": 2.5, "low": 1.0, "close": 2.0}
     )
     line.change(
         "INSERT INTO quarantine (series_id, source_id, route, open_time, reason, payload, digest, received_ms, "
