@@ -171,6 +171,7 @@ class Look:
 
     @property
     def source(self) -> str:
+        """Who gave it."""
         return self.served.source
 
     def settles(self, hole: Window) -> bool:

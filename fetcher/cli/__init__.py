@@ -46,9 +46,12 @@ def _root(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
     verbose: Annotated[
-        int, typer.Option("-v", "--verbose", count=True, help="Log each request and commit; show tracebacks.")
+        int,
+        typer.Option("-v", "--verbose", count=True, show_default=False, help="Log each request; show tracebacks."),
     ] = 0,
-    quiet: Annotated[int, typer.Option("-q", "--quiet", count=True, help="Only what went wrong.")] = 0,
+    quiet: Annotated[
+        int, typer.Option("-q", "--quiet", count=True, show_default=False, help="Only what went wrong.")
+    ] = 0,
 ) -> int:  # fmt: skip
     ctx.obj = Invocation(config, as_json, verbose - quiet)
     if ctx.invoked_subcommand is not None:

@@ -82,11 +82,10 @@ def _chosen_now(
 
 
 def _windows(all_series: Sequence[Series], first: int | None, last: int) -> list[tuple[Series, Window]]:
-    """What is asked of each series; ConfigError where that is nothing."""
-    starts = {series.id: series.wanted_start_ms if first is None else first for series in all_series}
-    for series in all_series:
-        if starts[series.id] >= last:
-            raise ConfigError(
-                f"nothing lies between --from {utc(starts[series.id])} and --to {utc(last)}; --to is exclusive"
-            )
-    return [(series, Window(starts[series.id], last)) for series in all_series]
+    """What is asked of each series, leaving out those configured from later on; ConfigError where nothing is left."""
+    starts = [(series, series.wanted_start_ms if first is None else first) for series in all_series]
+    asked = [(series, Window(start, last)) for series, start in starts if start < last]
+    if not asked:
+        start = min(start for _, start in starts)
+        raise ConfigError(f"nothing lies between --from {utc(start)} and --to {utc(last)}; --to is exclusive")
+    return asked

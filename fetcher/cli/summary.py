@@ -35,6 +35,8 @@ def put_result(
             typer.echo(series_line(series, width=max(len(str(each.series)) for each in result.series)))
     for message in troubles.values():
         typer.echo(one_line(message))
+    if result.timed_out and result.outcome is not Outcome.OK:
+        typer.echo("The time budget is used up; the next run goes on.")
     return code
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from tests.integration.world import ROOT, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fetcher.sandbox.control import SandboxControl
 
@@ -83,5 +83,3 @@ def until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert clock.elapsed() < _PATIENCE, "it did not happen"
         clock.wait(never, 0.02)
-
-

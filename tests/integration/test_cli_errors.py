@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fetcher.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOOD = """\
 database_url: sqlite:///market.db
@@ -24,7 +27,10 @@ MISTAKES = {
     "group without command": (["db"], "Missing command"),
     "missing argument": (["db", "backup"], "Missing argument 'FILE'"),
     "no configuration": (["--config", "other.yaml", "status"], "other.yaml: no such file; name one with --config FILE"),
-    "symbol not configured": (["backfill", "--symbol", "DOGE/USDT"], "'DOGE/USDT' is not configured; configured: BTC/USDT"),
+    "symbol not configured": (
+        ["backfill", "--symbol", "DOGE/USDT"],
+        "'DOGE/USDT' is not configured; configured: BTC/USDT",
+    ),
     "symbol of gaps": (["gaps", "--symbol", "BTCUSDT"], "'BTCUSDT' is not configured; configured: BTC/USDT"),
     "symbol of jobs": (["jobs", "--symbol", "X/Y"], "'X/Y' is not configured"),
     "timeframe not configured": (["backfill", "--timeframe", "1d"], "'1d' is not configured; configured: 1h"),

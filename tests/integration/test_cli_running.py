@@ -89,7 +89,9 @@ def test_a_second_signal_ends_at_once_and_blocks_nobody(line: CommandLine) -> No
     line.change("DELETE FROM coverage")
     line.sandbox.configure(latency_seconds=15.0)
     child = line.start("backfill")
-    until(lambda: bool(line.jobs().get("leased")) or child.poll() is not None or len(line.sandbox.log("/api/v3/time")) > 1)
+    until(
+        lambda: bool(line.jobs().get("leased")) or child.poll() is not None or len(line.sandbox.log("/api/v3/time")) > 1
+    )
     child.send_signal(signal.SIGINT)
     assert child.stderr is not None
     assert "a second signal leaves at once" in child.stderr.readline()

@@ -125,7 +125,7 @@ def test_each_answer_is_sorted_by_what_to_do_next(status: int, body: object, kin
     ],
 )
 def test_a_rest_ends_when_the_exchange_says(record: HttpRecord, until: int) -> None:
-    """What the server says in its own time is a span by its Date, whatever our clock says; nothing is believed beyond the longest ban there is."""
+    """What the server says in its own time is a span by its Date; nothing beyond the longest ban is believed."""
     found = sort(record)
     assert isinstance(found, RateLimited)
     assert found.until_ms == until
