@@ -120,11 +120,8 @@ def _shown(url: URL) -> str:
 def _open_sqlite(url: URL, busy_seconds: float) -> Engine:
     if not url.database or url.database == ":memory:":
         raise DatabaseProblem("database_url names no file; write it like sqlite:///market.db")
-    folder = Path(url.database).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatabaseProblem(f"the database's folder {folder} cannot be created: {error.strerror}") from error
+    if not url.database.startswith("file:"):  # SQLite's own URI names no folder of ours
+        _make_folder(Path(url.database).parent)
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -135,6 +132,13 @@ def _open_sqlite(url: URL, busy_seconds: float) -> Engine:
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseProblem(f"the database's folder {folder} cannot be created: {error.strerror}") from error
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:

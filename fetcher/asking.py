@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -71,8 +71,10 @@ class Asker:
             return first.page(hole)
         before, after = first.beside(hole)
         if before is None or after is None:
-            before, after = self._neighbours(series, hole, first.source)
-            span = Window(before, hole.end if after is None else grid.next(after))
+            before, after, refused = self._neighbours(series, hole, first.source)
+            if refused:
+                return replace(first, refused=(*first.refused, *refused)).page(hole)
+            span = Window(span.start if before is None else before, hole.end if after is None else grid.next(after))
             first = self._look(series, span, first.source)
             if first.settles(hole):
                 return first.page(hole)
@@ -89,6 +91,8 @@ class Asker:
 
     def _listing(self, series: Series) -> Listing:
         first = self._router.candles(series, 0, None, 1)
+        if not len(first.page) and not len(self._router.candles(series, 0, None, 1, only=first.source).page):
+            raise Unproven(f"{first.source} knows {series}, but has no candle of it yet")
         opened = self._plausible_first(series, first)
         again = self._router.candles(series, 0, opened + 1, only=first.source)
         times = np.unique(again.page.rows["open_time"])
@@ -106,7 +110,7 @@ class Asker:
     def _plausible_first(self, series: Series, served: Served) -> int:
         times = served.page.rows["open_time"]
         if len(times) == 0:
-            raise Contradicted(f"{served.source} lists {series}, but has no candle of it yet")
+            raise Contradicted(f"{served.source} gave no first candle of {series}")
         opened = int(times[0])
         if not _FIRST_MARKETS_MS <= opened <= (served.proven_ms or opened):
             raise Contradicted(f"{served.source} gave an impossible first candle of {series}: {opened}")
@@ -120,37 +124,44 @@ class Asker:
         second = self._validator.check(again.page, series.grid, window, again.proven_ms)
         snapped, refused = snap(verdict.off_grid, second.off_grid, series.grid, verdict.rows["open_time"])
         rows = np.concatenate([verdict.rows, snapped])
-        return rows[np.argsort(rows["open_time"], kind="stable")], (*verdict.refused, *refused)
+        return rows[np.argsort(rows["open_time"], kind="stable")], (*verdict.refused, *second.refused, *refused)
 
-    def _look(self, series: Series, span: Window, source: str | None = None) -> _Look:
+    def _look(self, series: Series, span: Window, source: str | None = None) -> Look:
         served = self._router.candles(series, span.start, span.end, only=source)
         rows, refused = self._judge(series, span, served)
-        return _Look(series, served, rows, refused)
+        return Look(series, served, rows, refused)
 
-    def _neighbours(self, series: Series, hole: Window, source: str) -> tuple[int, int | None]:
-        """The source's own nearest candles on both sides of a hole whose adjacent slots are empty too."""
-        left = self._edge(series, source, None, hole.start, -1)
-        right = self._edge(series, source, hole.end, None, 0)
+    def _neighbours(
+        self, series: Series, hole: Window, source: str
+    ) -> tuple[int | None, int | None, tuple[Refused, ...]]:
+        """The source's own nearest candles on both sides of a hole whose adjacent slots are empty too.
+
+        Where a candle of these answers had to be refused, that is all they say.
+        """
+        left, bad_left = self._edge(series, source, None, hole.start, -1)
+        right, bad_right = self._edge(series, source, hole.end, None, 0)
+        if bad_left or bad_right:
+            return None, None, (*bad_left, *bad_right)
         if left is None:
             raise Contradicted(f"{source} has no candle before {format_utc(hole.start)}, though it lists the market")
         if right is None and self._storage.has_after(series, hole.end):
             raise Contradicted(f"{source} does not give the candles that it gave after {format_utc(hole.end)}")
         if right is None and self._router.market_trades(series, source):
             raise Unproven(f"{source} has no closed candle after {format_utc(hole.start)} yet")
-        return left, right
+        return left, right, ()
 
-    def _edge(self, series: Series, source: str, start: int | None, end: int | None, place: int) -> int | None:
+    def _edge(
+        self, series: Series, source: str, start: int | None, end: int | None, place: int
+    ) -> tuple[int | None, tuple[Refused, ...]]:
         served = self._router.candles(series, start, end, 1, only=source)
         anywhere = Window(start or 0, max(start or 0, end or served.proven_ms or 0))
         verdict = self._validator.check(served.page, series.grid, anywhere, served.proven_ms)
-        if verdict.refused:
-            raise Contradicted(f"{source} gave a candle beside a gap that cannot be right: {verdict.refused[0].reason}")
         times = np.sort(series.grid.floor_all(np.concatenate([verdict.rows, verdict.off_grid])["open_time"]))
-        return int(times[place]) if len(times) else None
+        return (int(times[place]) if len(times) else None), verdict.refused
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class Look:
     """One answer about a hole and what lies beside it."""
 
     series: Series
@@ -160,12 +171,15 @@ class _Look:
 
     @property
     def source(self) -> str:
+        """Who gave it."""
         return self.served.source
 
     def settles(self, hole: Window) -> bool:
         """Whether nothing can be concluded about absence: there are candles, or some that had to be refused."""
         times = self.rows["open_time"]
-        return bool(self.refused) or bool(((times >= hole.start) & (times < hole.end)).any())
+        # a neighbour off the grid is in quarantine as it came and stands at its slot: real after the halt of 2018-02-08
+        neighbours = (each.reason == "off_grid" and not _is_in(hole, each.open_time) for each in self.refused)
+        return not all(neighbours) or bool(((times >= hole.start) & (times < hole.end)).any())
 
     def beside(self, hole: Window) -> tuple[int | None, int | None]:
         """The nearest candles of the answer before and after the hole."""
@@ -184,6 +198,10 @@ class _Look:
         """The answer as it is kept: when (ms UTC, the source's clock), what was asked, which open times came back."""
         came_back = self.rows["open_time"].tolist()[:10]
         return {"at": self.served.proven_ms, "asked": [span.start, span.end], "came_back": came_back}
+
+
+def _is_in(hole: Window, ms: int | None) -> bool:
+    return ms is None or hole.start <= ms < hole.end
 
 
 def _patiently(ask: Callable[[], T]) -> T:

@@ -38,10 +38,9 @@ ROWS_IN_ABSENT = "rows_in_absent"  # candles where absence is said to be proven
 OFF_GRID_ROWS = "off_grid_rows"  # candles whose open time is no slot of the series
 COUNT_WRONG = "count_wrong"  # the candles are there, but coverage counts them wrongly
 COVERAGE_OVERLAPS = "coverage_overlaps"  # two intervals speak for the same time
-COVERAGE_OUTSIDE = "coverage_outside"  # coverage of candles that were not closed yet
 PARENT_DISAGREES = "parent_disagrees"  # the source's own timeframes do not add up
 
-_REPAIRED = {ROWS_MISSING, ROWS_IN_ABSENT, COUNT_WRONG, COVERAGE_OVERLAPS, COVERAGE_OUTSIDE}
+_REPAIRED = {ROWS_MISSING, ROWS_IN_ABSENT, COUNT_WRONG, COVERAGE_OVERLAPS}
 _EVER = Window(-(2**62), 2**62)
 _CHUNK_SLOTS = 50_000  # open times held in memory at once
 
@@ -99,7 +98,7 @@ def audit(engine: Engine, all_series: Sequence[Series], *, repair: bool = False,
 
 
 def _as_stored(conn: Connection, all_series: Sequence[Series]) -> list[Series]:
-    """The series as they stand in this transaction: another process may have moved their last close meanwhile."""
+    """The series as they stand in this transaction: another process may have learnt an anchor meanwhile."""
     rows = {row.id: row for row in read_series(conn)}
     return [as_series(rows[series.id]) for series in all_series if series.id in rows]
 
@@ -134,7 +133,7 @@ def _only_counted_wrong(finding: Finding, grid: Grid) -> bool:
 
 
 def _examine(conn: Connection, series: Series, intervals: Sequence[Interval]) -> list[Finding]:
-    found = _misplaced(series, intervals)
+    found = _overlaps(series, intervals)
     for interval in intervals:
         look = _absent if interval.state == coverage.ABSENT else _stored
         found += look(conn, series, interval)
@@ -143,19 +142,14 @@ def _examine(conn: Connection, series: Series, intervals: Sequence[Interval]) ->
     return sorted(found, key=lambda finding: finding.start_ms)
 
 
-def _misplaced(series: Series, intervals: Sequence[Interval]) -> list[Finding]:
-    """Coverage that contradicts itself or the series, without a look at the candles. Pure."""
-    found, twice, reach = [], [], _EVER.start
-    closed = _EVER.end if series.closed_until_ms is None else series.closed_until_ms
+def _overlaps(series: Series, intervals: Sequence[Interval]) -> list[Finding]:
+    """Coverage that contradicts itself, seen without a look at the candles. Pure."""
+    twice, reach = [], _EVER.start
     for interval in intervals:
         if interval.start_ms < reach:
             twice.append(Window(interval.start_ms, min(interval.end_ms, reach)))
         reach = max(reach, interval.end_ms)
-        if interval.end_ms > closed:
-            window = Window(max(interval.start_ms, closed), interval.end_ms)
-            text = f"is said to be {interval.state}, but was not closed yet"
-            found.append(_finding(series, COVERAGE_OUTSIDE, window, series.grid.count(window), text))
-    return found + [
+    return [
         _finding(series, COVERAGE_OVERLAPS, window, series.grid.count(window), "is covered by two intervals at once")
         for window in union(twice)
     ]
@@ -199,7 +193,7 @@ def _stored(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
         return found
     if claim.rows >= slots and holes:
         return found + [
-            _finding(series, ROWS_MISSING, hole, grid.count(hole), f"{grid.count(hole)} candles are gone")
+            _finding(series, ROWS_MISSING, hole, grid.count(hole), "candles that were stored are gone")
             for hole in holes
         ]
     text = f"coverage counts {claim.rows} candles, there are {on_grid}"

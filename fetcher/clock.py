@@ -129,9 +129,12 @@ class ServerClock:
     def dated_ms(date_header: str | None) -> int | None:
         """A Date header as ms UTC (whole seconds); None where there is none that can be read."""
         try:
-            return int(parsedate_to_datetime(date_header).timestamp() * 1000) if date_header else None
+            moment = parsedate_to_datetime(date_header) if date_header else None
         except ValueError:
             return None
+        if moment is not None and moment.tzinfo is None:  # timestamp() would take it for this machine's own time
+            moment = moment.replace(tzinfo=UTC)
+        return None if moment is None else int(moment.timestamp() * 1000)
 
     def proven_ms(self, sent_at: float, date_header: str | None) -> int | None:
         """The latest ms UTC that the source's clock had surely reached when it made an answer to a request.

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_LONGEST = 400 * 86400.0  # seconds; sockets and waits take no unbounded ones
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
 
 def parse_duration(value: object) -> float:
     """Read `50s`, `2h`, `80ms` or a bare number of seconds; ValueError for anything else."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LONGEST:
         return float(value)
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
@@ -69,7 +70,7 @@ def _some(value: list[Any]) -> list[Any]:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, lt=_LONGEST)]
 StartMs = Annotated[int, BeforeValidator(_start_ms)]
 Symbol = Annotated[str, AfterValidator(_symbol)]
 TimeframeName = Annotated[Timeframe, BeforeValidator(_timeframe)]
@@ -166,6 +167,8 @@ class Config(_Section):
     def _check_markets(self) -> Config:
         seen: set[str] = set()
         for number, market in enumerate(self.markets):
+            if len(set(market.sources)) < len(market.sources):
+                raise ValueError(f"markets[{number}].sources: a source is named twice; name each once, the best first")
             for name in market.sources:
                 if name not in self.sources:
                     known = ", ".join(self.sources) or "none"
@@ -197,7 +200,12 @@ class WantedSeries:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, which plain YAML would silently let win."""
+    """YAML that refuses a key given twice, which plain YAML would silently let win, and leaves dates to our checks."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (the library's attribute)
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (PyYAML's)
         seen: set[str] = set()
@@ -224,7 +232,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}: not valid YAML{where}: {error.problem}") from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # the last two of values that PyYAML tries to convert
         raise ConfigError(f"{path}: not valid YAML") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds no configuration; it needs at least `sources` and `markets`")

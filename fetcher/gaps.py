@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fetcher.model import Window
+from fetcher.model import FixedGrid, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,6 +83,8 @@ class GapDetector:
         return self.runs(np.setdiff1d(self._grid.slots(window), present, assume_unique=True))
 
     def _closes(self, slots: Slots) -> Slots:
+        if isinstance(self._grid, FixedGrid):
+            return slots + self._grid.step
         if len(slots) == 0:
             return slots
         first, last = int(slots[0]), int(slots[-1])

@@ -16,7 +16,7 @@ from fetcher.errors import RateLimited, SourceDown, SourceError, most_hopeful
 from fetcher.model import DAY, MINUTE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from sqlalchemy import Engine
 
@@ -63,10 +63,18 @@ class SourceLine:
         self._markets_at = 0
         self._proven_ms: int | None = None
 
-    def admit(self) -> tuple[Endpoint, Gate, bool]:
-        """The first endpoint that may be asked, with its gate and whether this is its probe; else raises why not."""
+    @property
+    def has_others(self) -> bool:
+        """Whether there is more than one way in."""
+        return len(self._gates) > 1
+
+    def admit(self, avoid: Collection[Endpoint] = ()) -> tuple[Endpoint, Gate, bool]:
+        """The first endpoint that may be asked, with its gate and whether this is its probe; else raises why not.
+
+        Those to `avoid`, which have just failed, come last.
+        """
         refusals: list[SourceError] = []
-        for endpoint, gate in self._gates.items():
+        for endpoint, gate in sorted(self._gates.items(), key=lambda way_in: way_in[0] in avoid):
             try:
                 return endpoint, gate, gate.admit()
             except (RateLimited, SourceDown) as refusal:

@@ -194,6 +194,11 @@ class Series:
         return f"{self.symbol} {self.timeframe}"
 
     @property
+    def lacks_grid(self) -> bool:
+        """Whether its slots cannot be told yet: a grid that starts at its first candle, which is not known."""
+        return self.timeframe.anchored_by_series and self.anchor_ms is None
+
+    @property
     def grid(self) -> Grid:
         """The grid of this series' open times."""
         return self.timeframe.grid(self.anchor_ms)

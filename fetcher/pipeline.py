@@ -69,17 +69,21 @@ class CryptoDataFetcher:
         return all_series
 
     def _plan_and_work(self, deadline: float) -> RunResult:
-        all_series = self.sync()
         self._queue.take_over_dead()
+        all_series = self._recovery.learn_grids(self.sync())
         self._tell(self._planning.queue_missing(all_series))
         self._recovery.work(Scope(frozenset(series.id for series in all_series)), deadline)
+        self._planning.settle_clocks(all_series)
         return read_result(self._engine, all_series, timed_out=self._clock.elapsed() >= deadline)
 
     def _backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
         self._queue.take_over_dead()
+        with_grid = self._recovery.learn_grids([series for series, _ in asked])
+        asked = [(series, window) for series, (_, window) in zip(with_grid, asked, strict=True)]
         self._tell(self._planning.queue_ranges(asked))
         within = Window(min(w.start for _, w in asked), max(w.end for _, w in asked))
         self._recovery.work(Scope(frozenset(series.id for series, _ in asked), within.start, within.end))
+        self._planning.settle_clocks(with_grid)
         return read_result(self._engine, [series for series, _ in asked], within=within)
 
 

@@ -56,7 +56,7 @@ def plan_series(series: Series, closed_until: int, known: Known, *, page_slots: 
     missing = detector.missing(wanted, (*known.stored, *known.absent, *known.jobs))
     covered = (*known.stored, *known.absent)
     oldest = min((w.start for w in covered), default=closed_until)
-    newest = max((w.end for w in covered), default=closed_until)
+    newest = max((w.end for w in covered or known.jobs), default=closed_until)
     jobs: list[PlannedJob] = []
     for window in missing:
         if window.start >= newest:

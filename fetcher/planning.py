@@ -76,8 +76,20 @@ class Planning:
             for series, window in asked
         ]
 
+    def settle_clocks(self, all_series: Sequence[Series]) -> None:
+        """After the work: where no time endpoint told, take what the answers proved, up to what was planned for."""
+        told = {s.id: self._router.newest_proven(s) for s in all_series if self._router.server_now_if_known(s) is None}
+        closed = {
+            s.id: min(s.grid.floor(ms), self.closed_until(s))
+            for s in all_series
+            if (ms := told.get(s.id)) is not None and not s.lacks_grid
+        }
+        if closed:
+            with writing(self._engine) as connection:
+                series_rows.set_closed_until(connection, closed)
+
     def closed_until(self, series: Series) -> int:
-        """Up to where candles are closed: by the source's clock, else by ours and the difference last seen (to plan by).
+        """Up to where candles are closed: by the source's clock, else by ours and the difference last seen: to plan by.
 
         What a page's own answer does not prove closed is left to later runs, so that planning too much loses nothing.
         """
@@ -92,7 +104,7 @@ class Planning:
 
     def _queue(self, planned: Sequence[PlannedJob], open_jobs: Sequence[JobRow], all_series: Sequence[Series]) -> None:
         # A grid that starts at the listing is not known before that is: floored by another, a live candle looks closed.
-        settled = [s for s in all_series if s.listed_ms is not None or not s.timeframe.anchored_by_series]
+        settled = [series for series in all_series if not series.lacks_grid]
         proven = {series.id: self._proven_until(series) for series in settled}
         closed = {s.id: ms for s in settled if (ms := proven[s.id]) is not None and ms > (s.closed_until_ms or 0)}
         if not planned and not closed:
@@ -106,23 +118,35 @@ class Planning:
         self, connection: Connection, planned: Iterable[PlannedJob], open_jobs: Iterable[JobRow],
         all_series: Mapping[int, Series],
     ) -> None:  # fmt: skip
-        """Queue the jobs; a tail that goes on where a waiting tail ends makes that one longer, and due now."""
+        """Queue the jobs; a tail that goes on where a waiting tail ends makes that one longer, and due now.
+
+        One of a market that its source does not know stays failed, however long it grows.
+        """
         now = self._clock.now_ms()
         waiting = {
-            (job.series_id, job.end_ms): job for job in open_jobs if (job.kind, job.status) == (TAIL, jobs.QUEUED)
+            (job.series_id, job.end_ms): job
+            for job in open_jobs
+            if job.kind == TAIL
+            and (job.status == jobs.QUEUED or (job.status == jobs.FAILED and _unlisted(all_series, job)))
         }
         new: list[NewJob] = []
         for job in planned:
             earlier = waiting.get((job.series_id, job.window.start)) if job.kind == TAIL else None
             if earlier is not None and self._fits_one_job(all_series[job.series_id], earlier, job.window.end):
                 jobs.resize(connection, earlier.id, earlier.start_ms, job.window.end)
-                jobs.retry(connection, [earlier.id], now)
+                if earlier.status == jobs.QUEUED:
+                    jobs.retry(connection, [earlier.id], now)
             else:
                 new.append(NewJob(job.series_id, job.kind, job.window.start, job.window.end, job.priority))
         jobs.add(connection, new, now)
 
     def _fits_one_job(self, series: Series, job: JobRow, end_ms: int) -> bool:
         return series.grid.count(Window(job.start_ms, end_ms)) <= self._router.page_slots(series) * JOB_PAGES
+
+
+def _unlisted(all_series: Mapping[int, Series], job: JobRow) -> bool:
+    series = all_series.get(job.series_id)
+    return series is not None and series.listed_ms is None
 
 
 def _known(covered: Mapping[int, Sequence[Interval]], open_jobs: Iterable[JobRow]) -> defaultdict[int, Known]:

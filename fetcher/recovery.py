@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fetcher.errors import (
-    AuthenticationFailed,
-    CannotServe,
-    Contradicted,
-    RateLimited,
-    SourceDown,
-    SourceError,
-    Stopped,
-    UnknownSymbol,
-    Unproven,
-)
+from fetcher.aftermath import after_failure
+from fetcher.errors import Contradicted, SourceError, Stopped
 from fetcher.events import JobEnded, PageStored
 from fetcher.gaps import pages
 from fetcher.model import Window
 from fetcher.planner import RECHECK
-from fetcher.resilience.retry import JOB_ATTEMPTS, job_delay
 from fetcher.writer import Committed, OpenJob, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from threading import Event
 
     from db.jobs import Scope
@@ -35,12 +26,10 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
+    from fetcher.model import Series
     from fetcher.storage import Page, Storage
 
 PATIENCE_SECONDS = 30.0  # a run waits for jobs due within this, and ends when everything rests longer
-LATER_SECONDS = (
-    60.0  # an absence on the newest edge needs the next candle to be proven; a refusal will not change sooner
-)
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 _LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
@@ -115,6 +104,14 @@ class RecoveryManager:
             self._open.clear()
         if writer.error is not None:
             raise writer.error
+
+    def learn_grids(self, all_series: Sequence[Series]) -> list[Series]:
+        """Find the first candle of each series whose slots depend on it; one that cannot be had now stays as it is."""
+        for series in all_series:
+            if series.lacks_grid:
+                with contextlib.suppress(SourceError):
+                    self._jobs.learn_listing(series.id, self._asker.listing)
+        return [self._jobs.series(series.id) for series in all_series]
 
     def _stopping(self, deadline: float | None) -> bool:
         if deadline is not None and self._clock.elapsed() >= deadline:
@@ -247,23 +244,9 @@ class RecoveryManager:
                 self._schedule(job, CONFIRM, holes)
 
     def _give_back(self, job: OpenJob, error: Exception) -> None:
-        """Queue a job again, later and later or when its source may be asked; give up where waiting is no use."""
-        now = self._clock.now_ms()
         attempts = 1 if job.progressed else job.row.attempts + 1
-        message = str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {error}"
-        match error:
-            case RateLimited():
-                self._end(job, "queued", message, not_before=error.until_ms)
-            case SourceDown() if error.retry_at_ms is not None:
-                self._end(job, "queued", message, not_before=error.retry_at_ms)
-            case UnknownSymbol() | AuthenticationFailed():
-                self._end(job, "failed", message)
-            case _ if attempts >= JOB_ATTEMPTS:
-                self._end(job, "failed", f"given up after {attempts} attempts: {message}")
-            case _:
-                least = LATER_SECONDS if isinstance(error, (Unproven, CannotServe)) else 0.0
-                delay = max(least, job_delay(attempts))
-                self._end(job, "queued", message, not_before=now + int(delay * 1000), attempts=attempts)
+        end = after_failure(error, attempts, self._clock.now_ms())
+        self._end(job, end.status, end.message, not_before=end.not_before, attempts=end.attempts)
 
     def _end(
         self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, attempts: int | None = None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.line import SourceLine
     from fetcher.model import Series
+    from fetcher.resilience.gate import Gate
     from fetcher.wire import WirePage
 
 T = TypeVar("T")
@@ -75,6 +76,11 @@ class APIRouter:
         """The clock of the preferred source that is known already, ms UTC, without asking."""
         known = (line.server.now_ms() for line in self.lines_for(series))
         return next((now for now in known if now is not None), None)
+
+    def newest_proven(self, series: Series) -> int | None:
+        """The newest clock (ms UTC) that answers have proven of a source of the series, by whatever means."""
+        proven = (line.newest_proven_ms for line in self.lines_for(series))
+        return max((ms for ms in proven if ms is not None), default=None)
 
     def guess_now(self, series: Series) -> int:
         """What the clock of a series' preferred source most likely shows, ms UTC: to plan by, never proof."""
@@ -156,23 +162,32 @@ class APIRouter:
         rest, CannotServe or AuthenticationFailed as they come, Stopped when the program ends meanwhile.
         """
         waits = pauses()
+        failed: list[Endpoint] = []
         last: SourceError | None = None
         for attempt in range(tries):
             if attempt and self._clock.wait(self._stop, max(next(waits), _asked_pause(last))):
                 break
+            endpoint, gate, probe = line.admit(avoid=failed)
             try:
-                return self._try(line, cost, purpose, send, vital=vital)
+                return self._try(line, (endpoint, gate, probe), cost, purpose, send, vital=vital)
             except RetryableError as error:
                 last = error
+            except RateLimited as error:
+                if error.whole_pool or not line.has_others:
+                    raise
+                last = error  # this host turns us away: another of the source's may not
+            failed.append(endpoint)
         if self._stop.is_set():
             raise Stopped("stopped while asking " + line.source)
         raise SourceDown(f"{last} (tried {tries} times)") from last
 
     def _try(
-        self, line: SourceLine, cost: int, purpose: str, send: Callable[[Endpoint], Answer[T]], *, vital: bool
-    ) -> Answer[T]:
-        endpoint, gate, probe = line.admit()
+        self, line: SourceLine, way_in: tuple[Endpoint, Gate, bool], cost: int, purpose: str,
+        send: Callable[[Endpoint], Answer[T]], *, vital: bool,
+    ) -> Answer[T]:  # fmt: skip
+        endpoint, gate, probe = way_in
         line.budget.take(cost, self._stop)
+        probe = probe or gate.admit()  # again: a rest may have been asked for while this one waited for its weight
         try:
             answer = send(endpoint)
         except RetryableError as error:

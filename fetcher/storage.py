@@ -135,7 +135,9 @@ class Storage:
         def slots(start: int, end: int) -> int:
             return grid.count(Window(start, end))
 
-        self._cover_absent(connection, pages, source_id, slots, now_ms)  # first: what another page stored wins over it
+        for page in pages:  # first: what another page of this commit stored wins over it
+            for absent in page.absent:
+                self._cover_absent(connection, page, absent, source_id, slots, now_ms)
         held: list[Rows] = []
         for page in sorted(pages, key=_first_open_time):
             existing = _existing(connection, series.id, page.batch.rows)
@@ -149,36 +151,41 @@ class Storage:
             stored.changed += len(merge.replaced)
             stored.unchanged += len(page.batch.rows) - len(merge.write)
             stored.refused += len(page.refused)
-        self._cover(connection, series, source_id, route, held, slots)
+        self._cover_stored(connection, series, np.concatenate(held), source_id, route, slots)
         refused = [_quarantined(page, refusal, source_id) for page in pages for refusal in page.refused]
         if refused:
             quarantine.add(connection, refused, now_ms)
 
     @staticmethod
-    def _cover(
-        connection: Connection, series: Series, source_id: int, route: str, held: list[Rows], slots: Slots
+    def _cover_stored(
+        connection: Connection, series: Series, rows: Rows, source_id: int, route: str, slots: Slots
     ) -> None:
-        times = np.unique(np.concatenate([rows["open_time"] for rows in held]))
         intervals = [
-            coverage.Interval(w.start, w.end, "stored", slots(w.start, w.end), source_id, route)
-            for w in GapDetector(series.grid).runs(times)
+            coverage.Interval(w.start, w.end, coverage.STORED, slots(w.start, w.end), source_id, route)
+            for w in GapDetector(series.grid).runs(np.unique(rows["open_time"]))
         ]
         if intervals:
             coverage.cover(connection, series.id, intervals, slots)
 
-    @staticmethod
-    def _cover_absent(connection: Connection, pages: Sequence[Page], source_id: int, slots: Slots, now_ms: int) -> None:
+    def _cover_absent(
+        self, connection: Connection, page: Page, absent: Absent, source_id: int, slots: Slots, now_ms: int
+    ) -> None:
+        """Cover a window as absent, but for candles that are there all the same: those stay their sources'."""
+        series, window = page.batch.series, absent.window
+        there = candles.read(connection, series.id, window.start, window.end)
+        for other in np.unique(there["source_id"]):
+            mine = there[there["source_id"] == other]
+            self._cover_stored(connection, series, mine, int(other), page.batch.route, slots)
+        empty = GapDetector(series.grid).holes(window, there["open_time"]) if len(there) else [window]
         intervals = [
             coverage.Interval(
-                absent.window.start, absent.window.end, "absent", 0, source_id, page.batch.route,
+                w.start, w.end, coverage.ABSENT, 0, source_id, page.batch.route,
                 evidence=json.dumps(absent.evidence), answers=absent.answers, checked_at=now_ms,
                 recheck_at=now_ms + int(recheck_delay(absent.answers) * 1000),
             )
-            for page in pages
-            for absent in page.absent
+            for w in empty
         ]  # fmt: skip
-        if intervals:
-            coverage.cover(connection, pages[0].batch.series.id, intervals, slots)
+        coverage.cover(connection, series.id, intervals, slots)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The command line: `python -m fetcher [OPTIONS] [COMMAND]`. One file per command group, loaded only when it is called."""
+"""The command line: `python -m fetcher [OPTIONS] [COMMAND]`. One file per command group, loaded when it is called."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ from fetcher.cli.lazy import LazyGroup, hoisted
 
 __all__ = ["app", "main"]
 
+PROGRAM = "python -m fetcher"
 _HELP = """Keep a database of candles complete, correct and explained.
 
 Without a command: one run, which fetches what is new and what is missing, within run.time_budget. Made for crontab.
 
-Exit codes: 0 all done, 1 something failed or is still missing, 2 bad configuration or arguments, 75 another run is at work.
+Exit codes: 0 all done, 1 something failed or is missing, 2 bad configuration or arguments, 75 another run is at work.
 
 Example: python -m fetcher --config market.yaml status
 """
 
 app = typer.Typer(
-    cls=LazyGroup, help=_HELP, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    cls=LazyGroup,
+    help=_HELP,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 120},
 )
 
 
@@ -38,11 +44,14 @@ def _root(
             help="What to keep, and where from. Else ./config.yaml, else the one beside the program.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer on stdout with one JSON object, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
     verbose: Annotated[
-        int, typer.Option("-v", "--verbose", count=True, help="Log each request and commit; show tracebacks.")
+        int,
+        typer.Option("-v", "--verbose", count=True, show_default=False, help="Log each request; show tracebacks."),
     ] = 0,
-    quiet: Annotated[int, typer.Option("-q", "--quiet", count=True, help="Only what went wrong.")] = 0,
+    quiet: Annotated[
+        int, typer.Option("-q", "--quiet", count=True, show_default=False, help="Only what went wrong.")
+    ] = 0,
 ) -> int:  # fmt: skip
     ctx.obj = Invocation(config, as_json, verbose - quiet)
     if ctx.invoked_subcommand is not None:
@@ -55,4 +64,4 @@ def _root(
 def main(arguments: list[str] | None = None) -> int:
     """Understand the arguments, do what they say, and return the exit code; errors become one sentence on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
-    return answer(lambda: typer.main.get_command(app).main(hoisted(words), "fetcher", standalone_mode=False), words)
+    return answer(lambda: typer.main.get_command(app).main(hoisted(words), PROGRAM, standalone_mode=False), words)

@@ -1,4 +1,4 @@
-"""What the arguments name: configured series, dates, ids. Everything unknown is a ConfigError that says what there is."""
+"""What the arguments name: configured series, dates, ids. What is unknown is a ConfigError that says what there is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 20
 
 
 def configured_series(connection: Connection, config: Config) -> list[Series]:
-    """Every configured series as the database knows it, in the file's order; one that it does not know has an id below 0."""
+    """Every configured series as the database knows it, in the file's order; one unknown to it has an id below 0."""
     known = {(row.symbol, row.timeframe): row for row in series_rows.read_series(connection)}
     found = []
     for place, wanted in enumerate(config.series()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -21,6 +22,9 @@ _CONFIGURATION = ("database_url", "newer than this program")
 
 def answer(do: Callable[[], Any], words: Sequence[str]) -> int:
     """Do it and return its exit code; `words` are the command's arguments, in which -v asks for tracebacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show "…" is no reason to fail
     try:
         code = do()
         sys.stdout.flush()
@@ -31,9 +35,9 @@ def answer(do: Callable[[], Any], words: Sequence[str]) -> int:
     except typer.Abort:
         return EXIT_INCOMPLETE
     except Exception as error:  # noqa: BLE001 (the edge: nobody above could do more than show a traceback)
-        if _wants_tracebacks(words) and not isinstance(error, typer.TyperException):
+        if _wants_tracebacks(words) and exit_code(error) == EXIT_INCOMPLETE:
             traceback.print_exception(error)
-        print(f"fetcher: {sentence(error)}", file=sys.stderr)
+        typer.echo(f"fetcher: {sentence(error)}", err=True)
         return exit_code(error)
     return code if isinstance(code, int) else 0
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from db.endpoints import EndpointRow
+    from fetcher.config import Config
 
 REACHABLE, FAILING, RESTING, UNKNOWN = "reachable", "failing", "resting", "not asked yet"
 
@@ -44,11 +45,17 @@ class EndpointState:
         return f"{self.state}{until}" + (f": {self.why}" if self.why else "")
 
 
-def endpoint_states(rows: Iterable[EndpointRow], now_ms: int) -> list[EndpointState]:
-    """Every endpoint with its pool's budget; rows that are pools (named like their source) are no endpoints."""
+def endpoint_states(rows: Iterable[EndpointRow], config: Config, now_ms: int) -> list[EndpointState]:
+    """Every configured endpoint with its pool's budget; rows that are pools are named like their source."""
     rows = list(rows)
     pools = {row.endpoint: row for row in rows if row.endpoint == row.source}
-    return [_state(row, pools.get(row.source), now_ms) for row in rows if row.endpoint != row.source]
+    return [_state(row, pools.get(row.source), now_ms) for row in rows if _is_configured(row, config)]
+
+
+def _is_configured(row: EndpointRow, config: Config) -> bool:
+    """Whether the row is an endpoint (`SOURCE BASE_URL`) of the configuration: others are kept, but of no use now."""
+    source = config.sources.get(row.source)
+    return source is not None and row.endpoint.removeprefix(f"{row.source} ") in source.base_urls
 
 
 def _state(row: EndpointRow, pool: EndpointRow | None, now_ms: int) -> EndpointState:

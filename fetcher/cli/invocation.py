@@ -1,4 +1,4 @@
-"""What every command is given: the options before the command, and from them configuration, clock, database, program."""
+"""What every command is given: the options before it, and from them configuration, clock, database and program."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from db import coverage, jobs, series as series_rows
+from db import coverage, jobs
+from db import series as series_rows
 from db.engine import reading
 from fetcher.gaps import GapDetector, subtract, union
 from fetcher.jobqueue import as_series

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from fetcher.clock import format_utc
 from fetcher.wire import excerpt
 
@@ -17,10 +19,10 @@ _UNLIMITED = 2_000
 
 
 def utc(ms: int | None) -> str:
-    """`2026-04-30T04:00Z`, with seconds only where there are any; `-` for None."""
+    """`2026-04-30T04:00Z`, with whole seconds only where there are any; `-` for None."""
     if ms is None:
         return "-"
-    text = format_utc(ms)
+    text = format_utc(ms - ms % 1000)
     return text.removesuffix(":00Z") + "Z" if text.endswith(":00Z") else text
 
 
@@ -38,7 +40,7 @@ def plain(text: object, limit: int = LONGEST_CELL) -> str:
 
 def put_json(answer: Mapping[str, Any]) -> None:
     """Print one JSON object."""
-    print(json.dumps(answer, ensure_ascii=False, indent=2))
+    typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
 
 
 def put_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -61,4 +63,4 @@ def put_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     console = Console(width=None if watched else _UNLIMITED)
     with console.capture() as drawn:
         console.print(table)
-    print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    typer.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))

@@ -1,14 +1,15 @@
-"""SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once (committed work is safe either way)."""
+"""SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once; committed work is safe either way."""
 
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import sys
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING
+
+import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,37 +23,50 @@ _SHOW_CURSOR = "\x1b[?25h"
 def stopping(stop: Event) -> Iterator[None]:
     """Set `stop` at the first signal, and leave with 128 + its number at the second.
 
-    A handler that set the event itself could interrupt the main thread inside that event's own lock, and wait for it
-    for ever; so it only puts the signal into a queue that may be written from a handler, and a thread does the rest.
+    A handler runs in the main thread, only once that is back from whatever it waits for, and perhaps inside the event's
+    own lock, where setting it would wait for ever. So the interpreter itself writes each signal into a pipe, and a
+    thread reads it there.
     """
-    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def hear(number: int, _frame: FrameType | None) -> None:
-        arrived.put(number)
+    heard, written = os.pipe()
+    os.set_blocking(written, False)
 
     def obey() -> None:
-        if not arrived.get():
+        if not _next(heard):
             return
         stop.set()
         _say("finishing what is in flight; a second signal leaves at once")
-        if number := arrived.get():
+        if number := _next(heard):
             _leave(number)
 
-    before = {number: signal.signal(number, hear) for number in _SIGNALS}
+    before = {number: signal.signal(number, _leave_it_to_the_thread) for number in _SIGNALS}
+    pipe_before = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
     thread = Thread(target=obey, name="signals", daemon=True)
     thread.start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(pipe_before)
         for number, handler in before.items():
             signal.signal(number, handler)
-        arrived.put(0)
-        arrived.put(0)
+        os.write(written, bytes(2))
         thread.join()
+        os.close(heard)
+        os.close(written)
+
+
+def _leave_it_to_the_thread(_number: int, _frame: FrameType | None) -> None:
+    """Keep the signal from its usual effect."""
+
+
+def _next(pipe: int) -> int:
+    """The next signal to obey; 0 at the end."""
+    while (number := os.read(pipe, 1)[0]) and number not in _SIGNALS:
+        pass
+    return number
 
 
 def _say(text: str) -> None:
-    print(f"fetcher: {text}", file=sys.stderr, flush=True)
+    typer.echo(f"fetcher: {text}", err=True)
 
 
 def _leave(number: int) -> None:

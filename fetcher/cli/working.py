@@ -1,4 +1,4 @@
-"""What fetching commands share: the program with signals, log and progress attached, and what is wrong with its sources."""
+"""What fetching commands share: signals, log and progress attached to the program, and what is wrong with sources."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from db import endpoints
 from db.engine import reading
-from fetcher.cli.endpoints import FAILING, RESTING, endpoint_states
+from fetcher.cli.endpoints import RESTING, endpoint_states
 from fetcher.cli.remaining import remaining_slots
 from fetcher.cli.signals import stopping
-from fetcher.events import Attempt, Planned
+from fetcher.events import Attempt
 from fetcher.observe import logs
 from fetcher.observe.progress import PlainLines, Progress
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = None) -> Iterator[None]:
     """Attach signals, log and progress while the block works; `asked` are the series and windows it is about."""
     logs.set_up(call.config, call.clock, call.verbosity)
-    app.hooks.add(logs.log_fact)
+    app.hooks.add(logs.FactLog())
     progress = _progress(call, app, asked)
     with stopping(app.stop):
         try:
@@ -56,6 +56,9 @@ def _display(clock: Clock) -> Display:
     return Bars(clock)
 
 
+_SERVED = {"ok", "CannotServe", "UnknownSymbol"}  # it answered, and well: only the question was wrong
+
+
 class Troubles:
     """A listener that remembers each source's last failure until it answers again."""
 
@@ -64,22 +67,20 @@ class Troubles:
 
     def __call__(self, fact: Fact) -> None:
         """Hear a fact."""
-        match fact:
-            case Attempt(outcome="ok"):
+        if isinstance(fact, Attempt):
+            if fact.outcome in _SERVED:
                 self._failed.pop(fact.source, None)
-            case Attempt():
+            else:
                 self._failed[fact.source] = fact.message
-            case Planned():
-                pass
 
     def sentences(self, app: App) -> dict[str, str]:
         """One sentence for each source that did not serve, by name: what was met, or why it was not even asked."""
         with reading(app.engine) as connection:
-            states = endpoint_states(endpoints.read_all(connection), app.clock.now_ms())
+            states = endpoint_states(endpoints.read_all(connection), app.config, app.clock.now_ms())
         found: dict[str, str] = {}
         for line in app.lines:
             mine = [state for state in states if state.source == line.source]
-            resting = [state for state in mine if state.state in {RESTING, FAILING}]
+            resting = [state for state in mine if state.state == RESTING]
             if mine and len(resting) == len(mine):
                 found[line.source] = f"{line.source} is {resting[0].sentence}"
             elif line.source in self._failed:

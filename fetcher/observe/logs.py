@@ -59,8 +59,35 @@ def secrets_of(config: Config) -> tuple[str, ...]:
     return tuple(sorted((text for text in found if text), key=len, reverse=True))
 
 
-def log_fact(fact: Fact) -> None:
-    """A listener that writes down what happens: trouble as warnings, what passes by itself at info or debug."""
+class FactLog:
+    """A listener that writes down what happens: trouble as warnings, what passes by itself at info or debug.
+
+    When a source fails, hundreds of jobs say the same: each reason is told once, and again for every job at debug.
+    """
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str | None]] = set()
+
+    def __call__(self, fact: Fact) -> None:
+        """Hear a fact."""
+        if isinstance(fact, JobEnded):
+            self._log_job(fact)
+        else:
+            _log(fact)
+
+    def _log_job(self, fact: JobEnded) -> None:
+        window = f"{fact.series} {fact.kind} {format_utc(fact.start_ms)} … {format_utc(fact.end_ms)}"
+        if fact.status == "done":
+            LOG.debug("job %d (%s) is done", fact.job_id, window)
+            return
+        level, words = (logging.WARNING, "was given up") if fact.status == "failed" else (logging.INFO, "waits")
+        if (fact.status, fact.error) in self._told:
+            level = logging.DEBUG
+        self._told.add((fact.status, fact.error))
+        LOG.log(level, "job %d (%s) %s: %s", fact.job_id, window, words, fact.error)
+
+
+def _log(fact: Fact) -> None:
     match fact:
         case Attempt(outcome="ok"):
             LOG.debug("%s answered %s in %d ms", fact.endpoint, fact.purpose, round(fact.seconds * 1000))
@@ -70,12 +97,6 @@ def log_fact(fact: Fact) -> None:
             LOG.debug("planned %d jobs for %d candles", fact.jobs, fact.slots)
         case PageStored():
             _log_page(fact)
-        case JobEnded(status="failed"):
-            LOG.warning("job %d (%s) was given up: %s", fact.job_id, _window(fact), fact.error)
-        case JobEnded(status="queued"):
-            LOG.info("job %d (%s) waits: %s", fact.job_id, _window(fact), fact.error)
-        case JobEnded():
-            LOG.debug("job %d (%s) is done", fact.job_id, _window(fact))
 
 
 def _log_page(fact: PageStored) -> None:
@@ -84,10 +105,6 @@ def _log_page(fact: PageStored) -> None:
         LOG.warning("%s: %d rows from %s went to quarantine", fact.series, fact.refused, fact.source)
     for start, end in fact.absent:
         LOG.info("%s: %s … %s is proven absent", fact.series, format_utc(start), format_utc(end))
-
-
-def _window(fact: JobEnded) -> str:
-    return f"{fact.series} {fact.kind} {format_utc(fact.start_ms)} … {format_utc(fact.end_ms)}"
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

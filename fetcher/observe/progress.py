@@ -1,4 +1,4 @@
-"""Progress as figures: what came, how fast, and how long the rest takes. Who shows it: plain lines here, bars in bars.py."""
+"""Progress as figures: what came, how fast, how long the rest takes; shown as plain lines here, as bars by bars.py."""
 
 from __future__ import annotations
 
@@ -55,8 +55,10 @@ class Tally:
         """Count in a committed page, `at` elapsed seconds."""
         count = self.count(page.series)
         grid = Timeframe(page.series.rpartition(" ")[2]).grid()
+        absent = sum(grid.count(Window(start, end)) for start, end in page.absent)
         count.rows += page.rows
-        count.absent += sum(grid.count(Window(start, end)) for start, end in page.absent)
+        count.absent += absent
+        count.remaining = max(0, count.remaining - page.rows - absent)
         self.samples.append((at, self.total.rows))
 
     def rate(self, now: float) -> float:
@@ -129,7 +131,7 @@ class Progress:
     def _look(self, now: float) -> None:
         self._looked = now
         remaining = self._remaining()
-        for name in {*remaining, *self.tally.series}:
+        for name in dict.fromkeys((*remaining, *self.tally.series)):
             self.tally.count(name).remaining = remaining.get(name, 0)
 
 
@@ -168,7 +170,7 @@ def figures(count: Count) -> str:
 def duration(seconds: float) -> str:
     """Seconds as people say them: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
     if seconds < 10:  # noqa: PLR2004 (below that, tenths mean something)
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s".replace(".0 s", " s")
     whole = round(seconds)
     for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:

@@ -54,6 +54,7 @@ class Budget:
         with self._lock:
             if minute == self._minute:
                 self._seen = max(self._seen, used)
+                self._left = min(self._left, max(0, self._limit - used))  # others may have spent what was reserved
 
     def _try(self, cost: int) -> float | None:
         with self._lock:
@@ -69,6 +70,8 @@ class Budget:
                     self._left += endpoints.reserve(
                         connection, self._pool, minute, cost * BLOCK_REQUESTS, self._limit, self._seen + self._left
                     )
+                if self._server.guess_ms() - minute >= MINUTE - GUARD_MS:
+                    return 0.0  # a busy database kept us waiting until the minute was over: look again
             if self._left < cost:
                 return left_ms / 1000
             self._left -= cost

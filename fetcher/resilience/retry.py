@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TRIES = 5  # of one request, before the source counts as down for this window
-JOB_ATTEMPTS = 20  # of one job, before it is given up: about three days of growing delays
+JOB_ATTEMPTS = 20  # of one job, before it is given up: about two days of growing delays
 _FIRST, _LONGEST = 0.25, 8.0
 _JOB_FIRST, _JOB_LONGEST = 5.0, 6 * 3600.0
 

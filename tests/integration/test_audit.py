@@ -1,4 +1,4 @@
-"""Audit against a database that the program filled: damage of every kind is seen, repaired, and fetched again exactly."""
+"""Audit of candles: whatever was deleted or added is seen, repaired, and fetched again exactly."""
 
 from __future__ import annotations
 
@@ -7,97 +7,45 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.integration.world import World, market, open_world, same_candles, slots_of
+from sqlalchemy import event
 
 from db import coverage
 from db.engine import open_engine, writing
-from db.manager import DatabaseManager
-from fetcher.audit import AuditReport, audit
-from fetcher.clock import Clock, format_utc, parse_utc
+from fetcher.audit import audit
 from fetcher.gaps import GapDetector
 from fetcher.model import HOUR, MINUTE, Window
+from tests.integration.damage import (
+    COPY,
+    FIRST,
+    NOW,
+    OUTAGE,
+    asked_again,
+    copied,
+    delete,
+    filled_world,
+    look,
+    told,
+)
+from tests.integration.world import World, same_candles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from fetcher.sandbox.control import SandboxControl
 
-NOW = parse_utc("2024-02-10T00:00:00Z")
-FIRST = parse_utc("2024-02-06")
-OUTAGE = Window(parse_utc("2024-02-08T02:00"), parse_utc("2024-02-08T03:30"))
-MARKETS = (market("BTC/USDT", "1m 1h", "2024-02-06"), market("ETH/USDT", "1d 3d 1w 1M", "2021-01-01"))
-DELETE = "DELETE FROM candles WHERE series_id = :series AND open_time = :ms"
-COPY = (
-    "INSERT INTO candles SELECT series_id, open_time + :by, open, high, low, close, volume, quote_volume, trades, "
-    "taker_base, taker_quote, flags, source_id FROM candles WHERE series_id = :series AND open_time = :ms"
-)
-
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SandboxControl, Path]]:
-    """A sandbox that stands still at NOW, and a database that one run filled from it."""
-    folder = tmp_path_factory.mktemp("filled")
-    outage = f"{format_utc(OUTAGE.start)}/{format_utc(OUTAGE.end)}"
-    with open_world(folder, "--clock", "2024-02-10T00:00:00Z", "--outage", outage, "--weight-limit", "900000") as made:
-        made.configure(*MARKETS, weight=900_000)
-        assert made.run(clock=Clock(NOW)).missing == 0
-        copy = folder / "copy.db"
-        engine = open_engine(f"sqlite:///{made.database_path}")
-        DatabaseManager(engine, str(engine.url)).backup(copy)
-        engine.dispose()
-        yield made.sandbox, copy
+    """A sandbox and a database that the program filled from it, once for all tests here."""
+    with filled_world(tmp_path_factory.mktemp("filled")) as made:
+        yield made
 
 
 @pytest.fixture
 def world(filled: tuple[SandboxControl, Path], tmp_path: Path) -> World:
     """A copy of the filled database, to be damaged."""
-    sandbox, copy = filled
-    made = World(sandbox, tmp_path)
-    made.configure(*MARKETS, weight=900_000)
-    made.database_path.write_bytes(copy.read_bytes())
-    sandbox.clear_log()
-    return made
-
-
-def look(world: World, *, repair: bool = False, deep: bool = False) -> AuditReport:
-    """Audit every series of the world."""
-    engine = open_engine(f"sqlite:///{world.database_path}")
-    try:
-        with world.app(Clock(NOW)) as app:
-            return audit(engine, app.fetcher.sync(), repair=repair, deep=deep)
-    finally:
-        engine.dispose()
-
-
-def told(report: AuditReport) -> list[tuple[str, str, Window, int]]:
-    """The findings in short: series, kind, window, rows."""
-    return [(str(f.series), f.kind, Window(f.start_ms, f.end_ms), f.rows) for f in report.findings]
-
-
-def asked_again(world: World) -> dict[tuple[str, str], set[int]]:
-    """Run once; the slots that the sandbox was then asked for, by symbol and timeframe."""
-    world.sandbox.clear_log()
-    assert world.run(clock=Clock(NOW)).missing == 0
-    found: dict[tuple[str, str], set[int]] = {}
-    for each in world.klines():
-        assert each.start is not None
-        assert each.end is not None
-        slots = slots_of([Window(each.start, each.end)], each.timeframe)
-        found.setdefault((each.symbol, each.timeframe), set()).update(slots)
-    return found
-
-
-def replace_coverage(world: World, start: int, end: int, rows: int) -> None:
-    """Write an interval of stored BTC/USDT 1m coverage past every rule, as another program could."""
-    world.change(
-        "INSERT INTO coverage (series_id, start_ms, end_ms, state, rows, source_id, route) "
-        "VALUES (:series, :start, :end, 'stored', :rows, 1, 'rest')",
-        series=world.series("BTC/USDT", "1m").id,
-        start=start,
-        end=end,
-        rows=rows,
-    )
+    return copied(filled, tmp_path)
 
 
 def test_a_database_that_the_program_filled_is_sound(world: World) -> None:
@@ -112,19 +60,19 @@ def test_a_database_that_the_program_filled_is_sound(world: World) -> None:
 
 @pytest.mark.parametrize("number", [1, 10, 1000])
 def test_deleted_rows_are_seen_and_only_these_fetched_again(world: World, number: int) -> None:
-    """Rows deleted anywhere, in runs and alone: audit names exactly these slots, the next run asks for exactly these."""
+    """Rows deleted in runs and alone: audit names exactly these slots, the next run asks for exactly these."""
     series, true = world.series("BTC/USDT", "1m"), world.rows("BTC/USDT", "1m")
     covered = world.coverage("BTC/USDT", "1m")
     chance = random.Random(number)
     deleted = set(true["open_time"][: max(1, number // 3)].tolist()) if number > 1 else set()
     deleted |= set(true["open_time"][3000 : 3000 + number // 3].tolist())
     deleted |= {*chance.sample(sorted(set(true["open_time"].tolist()) - deleted), number - len(deleted))}
-    for ms in deleted:
-        world.change(DELETE, series=series.id, ms=ms)
+    delete(world, "BTC/USDT", "1m", *deleted)
 
     runs = GapDetector(series.grid).runs(np.array(sorted(deleted), dtype=np.int64))
     report = look(world)
-    assert [(kind, window) for _, kind, window, _ in told(report)] == _split_at(OUTAGE, runs)
+    assert not any(run.start < OUTAGE.end and run.end > OUTAGE.start for run in runs)
+    assert [(kind, window) for _, kind, window, _ in told(report)] == [("rows_missing", run) for run in runs]
     assert sum(finding.rows for finding in report.findings) == number
     assert not report.sound
     assert world.coverage("BTC/USDT", "1m") == covered, "an audit without --repair changes nothing"
@@ -142,20 +90,13 @@ def test_deleted_rows_are_seen_and_only_these_fetched_again(world: World, number
     assert told(look(world)) == []
 
 
-def _split_at(outage: Window, runs: Sequence[Window]) -> list[tuple[str, Window]]:
-    """Runs of consecutive slots as findings; no stored interval reaches across an outage."""
-    assert not any(run.start < outage.end and run.end > outage.start for run in runs)
-    return [("rows_missing", run) for run in runs]
-
-
 @pytest.mark.parametrize("timeframe", ["1d", "3d", "1w", "1M"])
 def test_every_grid_is_audited(world: World, timeframe: str) -> None:
     """First, middle and last candle of days, weeks, months and anchored three-day candles are found when gone."""
     series, true = world.series("ETH/USDT", timeframe), world.rows("ETH/USDT", timeframe)
     times = true["open_time"]
     gone = [int(times[place]) for place in (0, len(times) // 2, len(times) - 1)]
-    for ms in gone:
-        world.change(DELETE, series=series.id, ms=ms)
+    delete(world, "ETH/USDT", timeframe, *gone)
     report = look(world, repair=True)
     assert told(report) == [
         (f"ETH/USDT {timeframe}", "rows_missing", Window(ms, series.grid.next(ms)), 1) for ms in gone
@@ -172,7 +113,7 @@ def test_equal_totals_hide_nothing(world: World) -> None:
     series = world.series("BTC/USDT", "1m")
     gone, stray = FIRST + 500 * MINUTE, FIRST + 900 * MINUTE
     world.change(COPY, series=series.id, ms=stray, by=7)
-    world.change(DELETE, series=series.id, ms=gone)
+    delete(world, "BTC/USDT", "1m", gone)
     world.change(COPY, series=series.id, ms=stray, by=NOW - stray)
     report = look(world)
     [interval] = [each for each in world.coverage("BTC/USDT", "1m") if each.start_ms == FIRST]
@@ -188,7 +129,7 @@ def test_equal_totals_hide_nothing(world: World) -> None:
 
 
 def test_a_candle_inside_an_outage_takes_its_absence_back(world: World) -> None:
-    """Only that slot's absence is doubted; the source is asked again for that slot alone, and the rest keeps its evidence."""
+    """Only that slot's absence is doubted, and asked for again; the rest keeps its evidence."""
     series = world.series("BTC/USDT", "1m")
     wrong = OUTAGE.start + 10 * MINUTE
     world.change(COPY, series=series.id, ms=FIRST, by=wrong - FIRST)
@@ -198,89 +139,18 @@ def test_a_candle_inside_an_outage_takes_its_absence_back(world: World) -> None:
     assert [kind for _, kind, *_ in told(look(world))] == ["rows_uncovered"]
 
 
-def test_coverage_removed_by_hand_is_fetched_again(world: World) -> None:
-    """Without coverage the candles prove nothing: named, left alone, and proven again by the next run."""
-    true = world.rows("BTC/USDT", "1h")
-    world.change("DELETE FROM coverage WHERE series_id = :series", series=world.series("BTC/USDT", "1h").id)
-    report = look(world, repair=True)
-    assert {(name, kind) for name, kind, *_ in told(report)} == {("BTC/USDT 1h", "rows_uncovered")}
-    assert sum(finding.rows for finding in report.findings) == len(true)
-    assert (report.repaired, report.sound) == (0, False)
-    asked = asked_again(world)
-    assert asked.keys() == {("BTCUSDT", "1h")}
-    assert told(look(world)) == []
-    assert same_candles(world.rows("BTC/USDT", "1h"), true)
-
-
-def test_a_wrong_count_is_corrected(world: World) -> None:
-    """Where every slot has its candle only the count is wrong: it is written, nothing is fetched."""
-    before = world.coverage("BTC/USDT", "1m")
-    for rows in (before[0].rows - 3, before[0].rows + 3):
-        series = world.series("BTC/USDT", "1m").id
-        world.change(
-            "UPDATE coverage SET rows = :rows WHERE series_id = :series AND start_ms = :start",
-            rows=rows, series=series, start=before[0].start_ms,
-        )  # fmt: skip
-        report = look(world, repair=True)
-        whole = Window(before[0].start_ms, before[0].end_ms)
-        assert told(report) == [("BTC/USDT 1m", "count_wrong", whole, before[0].rows)]
-        assert report.sound
-        assert world.coverage("BTC/USDT", "1m") == before
-    assert asked_again(world) == {}
-
-
-@pytest.mark.parametrize("change", [-1, 1])
-def test_a_sparse_interval_is_audited_by_count(world: World, change: int) -> None:
-    """Of a source that omits candles only the number is known: right, it is sound; wrong, all of it is fetched again."""
-    series, before = world.series("BTC/USDT", "1m"), world.coverage("BTC/USDT", "1m")
-    world.change(
-        "UPDATE coverage SET rows = rows - 5 WHERE series_id = :series AND start_ms = :start",
-        series=series.id, start=FIRST,
-    )  # fmt: skip
-    for slot in range(5):
-        world.change(DELETE, series=series.id, ms=FIRST + (100 + 7 * slot) * MINUTE)
-    assert told(look(world)) == []
-    if change < 0:
-        world.change(DELETE, series=series.id, ms=FIRST + 50 * MINUTE)
-    else:
-        world.change(COPY, series=series.id, ms=FIRST, by=100 * MINUTE)
-    report = look(world, repair=True)
-    [(name, kind, window, _)] = told(report)
-    assert (name, kind) == ("BTC/USDT 1m", "rows_missing" if change < 0 else "count_wrong")
-    assert (window.start, window.end) == (FIRST, OUTAGE.start)
-    assert report.sound
-    assert asked_again(world) == {("BTCUSDT", "1m"): slots_of([window], "1m")}
-    assert world.coverage("BTC/USDT", "1m") == before
-
-
-def test_coverage_that_contradicts_itself_is_taken_back(world: World) -> None:
-    """Intervals over one another and coverage of the future go, with everything that lacks a candle in them."""
-    series, before = world.series("BTC/USDT", "1m"), world.coverage("BTC/USDT", "1m")
-    world.change(DELETE, series=series.id, ms=FIRST + 30 * MINUTE)
-    replace_coverage(world, FIRST + 10 * MINUTE, FIRST + 25 * MINUTE, 15)
-    replace_coverage(world, FIRST + 20 * MINUTE, FIRST + 40 * MINUTE, 20)
-    replace_coverage(world, NOW, NOW + HOUR, 60)
-    report = look(world, repair=True)
-    assert told(report) == [
-        ("BTC/USDT 1m", "coverage_overlaps", Window(FIRST + 10 * MINUTE, FIRST + 40 * MINUTE), 30),
-        ("BTC/USDT 1m", "rows_missing", Window(FIRST + 30 * MINUTE, FIRST + 31 * MINUTE), 1),
-        ("BTC/USDT 1m", "rows_missing", Window(FIRST + 30 * MINUTE, FIRST + 31 * MINUTE), 1),
-        ("BTC/USDT 1m", "coverage_outside", Window(NOW, NOW + HOUR), 60),
-        ("BTC/USDT 1m", "rows_missing", Window(NOW, NOW + HOUR), 60),
-    ]
-    assert report.sound
-    assert [kind for _, kind, *_ in told(look(world))] == ["rows_uncovered"]
-    slots = slots_of([Window(FIRST + 10 * MINUTE, FIRST + 40 * MINUTE)], "1m")
-    assert asked_again(world) == {("BTCUSDT", "1m"): slots}
-    assert world.coverage("BTC/USDT", "1m") == before
-    assert told(look(world)) == []
-
-
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_was_damaged_one_repair_and_one_run_make_it_whole(world: World, seed: int) -> None:
-    """Rows and coverage removed at random: afterwards the candles are the true ones and the audit has nothing to say."""
-    series, true, before = world.series("BTC/USDT", "1m"), world.rows("BTC/USDT", "1m"), world.coverage("BTC/USDT", "1m")
+def test_whatever_was_damaged_one_repair_and_one_run_make_it_whole(
+    world: World, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows and coverage removed at random: afterwards the candles are the true ones, and all of it is sound."""
+    series, true, before = (
+        world.series("BTC/USDT", "1m"),
+        world.rows("BTC/USDT", "1m"),
+        world.coverage("BTC/USDT", "1m"),
+    )
     chance = random.Random(seed)
+    monkeypatch.setattr("fetcher.audit._CHUNK_SLOTS", 700)
     engine = open_engine(f"sqlite:///{world.database_path}")
     for _ in range(6):
         start = FIRST + chance.randrange(5760) * MINUTE
@@ -313,7 +183,7 @@ def test_a_time_of_no_calendar_does_not_stop_the_audit(world: World) -> None:
 
 
 def test_children_that_do_not_add_up_are_told_and_left_alone(world: World) -> None:
-    """One minute with another volume: the hour that holds it disagrees; coverage stays sound and nothing is repaired."""
+    """One minute with another volume: the hour that holds it disagrees, coverage is sound, nothing is repaired."""
     minute, hour = FIRST + 605 * MINUTE, FIRST + 600 * MINUTE
     series = world.series("BTC/USDT", "1m")
     world.change(
@@ -329,7 +199,20 @@ def test_children_that_do_not_add_up_are_told_and_left_alone(world: World) -> No
 
 def test_incomplete_children_are_not_held_against_their_parent(world: World) -> None:
     """An hour that lacks a minute is not compared until the minute is back."""
-    series = world.series("BTC/USDT", "1m")
-    world.change(DELETE, series=series.id, ms=FIRST + 605 * MINUTE)
+    delete(world, "BTC/USDT", "1m", FIRST + 605 * MINUTE)
     look(world, repair=True)
     assert told(look(world, deep=True)) == []
+
+
+def test_what_was_mended_meanwhile_is_not_taken_back(world: World) -> None:
+    """Between looking and repairing another process fetches the candle: its coverage stays, nothing is told."""
+    gone, before = FIRST + 50 * MINUTE, world.coverage("BTC/USDT", "1m")
+    series = world.series("BTC/USDT", "1m")
+    delete(world, "BTC/USDT", "1m", gone)
+    engine = open_engine(f"sqlite:///{world.database_path}")
+
+    event.listen(engine, "commit", lambda _: world.change(COPY, series=series.id, ms=FIRST, by=gone - FIRST), once=True)
+    report = audit(engine, [series], repair=True)
+    engine.dispose()
+    assert told(report) == []
+    assert world.coverage("BTC/USDT", "1m") == before

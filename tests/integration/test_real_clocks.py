@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,6 @@ from fetcher.outcome import Outcome
 from fetcher.sandbox.generated import GeneratedMarket
 from tests.integration.world import World, market, open_world, same_candles
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

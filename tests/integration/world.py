@@ -67,7 +67,9 @@ class World:
         self.database_path = folder / "market.db"
         self.facts: list[object] = []
 
-    def configure(self, *markets: str, workers: int = 8, timeout: str = "10s", weight: int = 6000, url: str = "") -> None:
+    def configure(
+        self, *markets: str, workers: int = 8, timeout: str = "10s", weight: int = 6000, url: str = ""
+    ) -> None:
         """Write the configuration."""
         self.config_path.write_text(
             f"database_url: sqlite:///{self.database_path.name}\n"
@@ -101,7 +103,8 @@ class World:
     def child(self, asked: Window, clock: str = "") -> subprocess.Popen[bytes]:
         """A process of its own that backfills every configured series; its exit code is the run's."""
         command = [
-            sys.executable, "-m", "tests.integration.run_backfill", str(self.config_path), str(asked.start), str(asked.end)
+            sys.executable, "-m", "tests.integration.run_backfill",
+            str(self.config_path), str(asked.start), str(asked.end),
         ]  # fmt: skip
         environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "FETCHER_CLOCK": clock}
         return subprocess.Popen(command, cwd=ROOT, env=environment)
@@ -142,7 +145,7 @@ class World:
 
     def jobs(self) -> dict[str, int]:
         """How many jobs there are by status."""
-        return dict(self.query("SELECT status, count(*) FROM jobs GROUP BY status"))  # type: ignore[arg-type]
+        return dict(self.query("SELECT status, count(*) FROM jobs GROUP BY status"))
 
     def klines(self) -> list[Asked]:
         """Every klines request since the log was cleared."""
@@ -174,8 +177,9 @@ def as_asked(entry: Mapping[str, Any]) -> Asked:
     query = {name: values[0] for name, values in parse_qs(entry["query"]).items()}
     start, end = query.get("startTime"), query.get("endTime")
     return Asked(
-        query["symbol"], query["interval"], None if start is None else int(start), None if end is None else int(end) + 1,
-        int(query.get("limit", 500)), entry["status"], entry["at_ms"], entry["real_ms"],
+        query["symbol"], query["interval"], None if start is None else int(start),
+        None if end is None else int(end) + 1, int(query.get("limit", 500)), entry["status"], entry["at_ms"],
+        entry["real_ms"],
     )  # fmt: skip
 
 
@@ -188,7 +192,7 @@ def as_candles(rows: Rows) -> Rows:
 
 
 def same_candles(stored: Rows, true: Rows, *, flags: bool = True) -> bool:
-    """Whether two series hold the same candles bit for bit; says where they first differ. Anomaly is our own judgement."""
+    """Whether two series hold the same candles bit for bit; says where not. The flag anomaly is our own judgement."""
     assert stored["open_time"].tolist() == true["open_time"].tolist(), _first_difference(stored, true)
     for name in VALUE_COLUMNS:
         wrong = np.flatnonzero(_bits(stored[name]) != _bits(true[name]))

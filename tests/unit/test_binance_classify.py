@@ -99,9 +99,7 @@ def test_each_answer_is_sorted_by_what_to_do_next(status: int, body: object, kin
         pytest.param(answer(429, Retry_After="soon"), OURS + 60_000, id="429 nonsense"),
         pytest.param(answer(429, Retry_After="-5"), OURS + 60_000, id="429 negative"),
         pytest.param(answer(429, Retry_After="9" * 400), OURS + 3 * DAY, id="429 absurd"),
-        pytest.param(
-            answer(429, Retry_After="Fri, 20 Nov 2026 10:00:30 GMT", Date=DATE), OURS + 30_000, id="429 date"
-        ),
+        pytest.param(answer(429, Retry_After="Fri, 20 Nov 2026 10:00:30 GMT", Date=DATE), OURS + 30_000, id="429 date"),
         pytest.param(answer(418, Retry_After="120"), OURS + 120_000, id="418"),
         pytest.param(answer(418), OURS + 120_000, id="418 without anything"),
         pytest.param(answer(418, error(-1003, BANNED.format(OURS + 600_000))), OURS + 600_000, id="418 named"),
@@ -125,7 +123,7 @@ def test_each_answer_is_sorted_by_what_to_do_next(status: int, body: object, kin
     ],
 )
 def test_a_rest_ends_when_the_exchange_says(record: HttpRecord, until: int) -> None:
-    """What the server says in its own time is a span by its Date, whatever our clock says; nothing is believed beyond the longest ban there is."""
+    """What the server says in its own time is a span by its Date; nothing beyond the longest ban is believed."""
     found = sort(record)
     assert isinstance(found, RateLimited)
     assert found.until_ms == until

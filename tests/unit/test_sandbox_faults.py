@@ -132,7 +132,6 @@ def test_a_fault_of_rows_leaves_an_answer_without_rows_alone(name: str) -> None:
     assert answer is bare or _status(answer) or answer.delay or answer.delivery != "whole" or answer.body != bare.body
 
 
-
 def test_transient_faults_are_all_but_those_that_last() -> None:
     """What a storm test may use."""
     assert set(FAULTS) - set(TRANSIENT) == {"status:403", "status:418", "status:451", "hang"}

@@ -1,0 +1,45 @@
+"""What becomes of a job that failed: when it is due again, or why it is given up. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fetcher.errors import (
+    AuthenticationFailed,
+    CannotServe,
+    RateLimited,
+    SourceDown,
+    SourceError,
+    UnknownSymbol,
+    Unproven,
+)
+from fetcher.resilience.retry import JOB_ATTEMPTS, job_delay
+
+LATER_SECONDS = 60.0  # an absence on the newest edge waits for the next candle; a refusal will not change sooner either
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """How a failed job goes on: `queued` from `not_before` (ms UTC) or `failed`; attempts None: as many as before."""
+
+    status: str
+    message: str
+    not_before: int = 0
+    attempts: int | None = None
+
+
+def after_failure(error: Exception, attempts: int, now_ms: int) -> Aftermath:
+    """Decide by the kind of error and the attempts made in a row without progress, this one included."""
+    message = str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {error}"
+    match error:
+        case RateLimited():
+            return Aftermath("queued", message, error.until_ms)
+        case SourceDown() if error.retry_at_ms is not None:
+            return Aftermath("queued", message, error.retry_at_ms)
+        case UnknownSymbol() | AuthenticationFailed():
+            return Aftermath("failed", message)
+        case _ if attempts >= JOB_ATTEMPTS:
+            return Aftermath("failed", f"given up after {attempts} attempts: {message}")
+        case _:
+            least = LATER_SECONDS if isinstance(error, (Unproven, CannotServe)) else 0.0
+            return Aftermath("queued", message, now_ms + int(max(least, job_delay(attempts)) * 1000), attempts)

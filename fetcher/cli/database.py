@@ -1,0 +1,97 @@
+"""`db`: upgrade, check and back up the database.
+
+JSON: of upgrade `{"from", "to"}` (revisions, null where nothing was to do), of check
+`{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from db.engine import database_file, open_engine
+from db.errors import DatabaseProblem
+from db.manager import DatabaseManager
+from fetcher.cli.show import put_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fetcher.cli.invocation import Invocation
+
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, help="Upgrade, check or back up the database.\n\n"
+    "Example: python -m fetcher db backup market-copy.db",
+)  # fmt: skip
+
+
+@app.command()
+def upgrade(ctx: typer.Context) -> int:
+    """Bring the database to this version's tables.
+
+    Keeps a copy of the file as it was. Every other command does so by itself where it is needed.
+
+    Example: python -m fetcher db upgrade
+    """
+    call: Invocation = ctx.obj
+    with _manager(call, must_exist=False) as manager:
+        steps = manager.upgrade()
+    if call.as_json:
+        put_json({"from": None if steps is None else steps[0], "to": None if steps is None else steps[1]})
+    else:
+        typer.echo("The database is up to date." if steps is None else f"Upgraded from {steps[0]} to {steps[1]}.")
+    return 0
+
+
+@app.command()
+def check(ctx: typer.Context) -> int:
+    """Read the whole database and tell what is wrong with it.
+
+    Exit code 1 when anything is.
+
+    Example: python -m fetcher db check
+    """
+    call: Invocation = ctx.obj
+    with _manager(call) as manager:
+        problems = manager.check()
+    if call.as_json:
+        put_json({"sound": not problems, "problems": problems})
+    else:
+        typer.echo("\n".join(problems) or "The database is sound.")
+    return 1 if problems else 0
+
+
+@app.command()
+def backup(
+    ctx: typer.Context, file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; none is overwritten.")]
+) -> int:
+    """Copy the database while others use it.
+
+    The copy is checked before it gets its name.
+
+    Example: python -m fetcher db backup market-copy.db
+    """
+    call: Invocation = ctx.obj
+    with _manager(call) as manager:
+        manager.backup(file)
+    size = file.stat().st_size
+    if call.as_json:
+        put_json({"file": str(file), "bytes": size})
+    else:
+        typer.echo(f"Copied into {file}, {size / 1e6:,.1f} MB.")
+    return 0
+
+
+@contextmanager
+def _manager(call: Invocation, *, must_exist: bool = True) -> Iterator[DatabaseManager]:
+    engine = open_engine(call.config.database_url)
+    try:
+        file = database_file(engine)
+        if must_exist and file is not None and not file.exists():
+            raise DatabaseProblem(f"database {file} does not exist yet; a run makes it")
+        yield DatabaseManager(engine, call.config.database_url)
+    finally:
+        engine.dispose()

@@ -1,0 +1,21 @@
+"""The bare run: plan + work within run.time_budget; what crontab starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fetcher.cli.summary import put_result
+from fetcher.cli.working import Troubles, working
+
+if TYPE_CHECKING:
+    from fetcher.cli.invocation import Invocation
+
+
+def run(call: Invocation) -> int:
+    """Fetch what is new and what is missing; returns the exit code."""
+    troubles = Troubles()
+    with call.app() as app:
+        app.hooks.add(troubles)
+        with working(call, app):
+            result = app.fetcher.run(call.config.run.time_budget)
+        return put_result(call, result, troubles.sentences(app))

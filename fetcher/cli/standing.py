@@ -1,0 +1,96 @@
+"""How each series stands, from coverage and open jobs alone: what is stored, absent, missing and why. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from db.coverage import ABSENT, STORED
+from db.jobs import FAILED
+from fetcher.gaps import GapDetector
+from fetcher.model import Window
+from fetcher.results import wanted_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from db.intervals import Interval
+    from db.jobs import JobRow
+    from fetcher.model import Series
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One series; times in ms UTC, everything else in candles or slots.
+
+    `stored` counts all its rows, `by_source` the same by who served them. `expected`, `absent` and `missing` are slots
+    of the wanted range `[from_ms, until_ms)`; `missing` = `queued` + `failed` + `unplanned`. `until_ms` is None before
+    the first run; `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
+    """
+
+    series: Series
+    from_ms: int
+    until_ms: int | None
+    stored: int
+    by_source: Mapping[str, int]
+    expected: int
+    absent: int
+    missing: int
+    queued: int
+    failed: int
+    unplanned: int
+    newest_ms: int | None
+    lag_ms: int | None
+    jobs_waiting: int
+    jobs_failed: int
+    last_error: str | None
+
+    @property
+    def complete(self) -> float | None:
+        """The share of expected slots that are explained, 0 … 1; None while nothing is expected."""
+        return (self.expected - self.missing) / self.expected if self.expected else None
+
+
+def standing(
+    series: Series, covered: Sequence[Interval], jobs: Iterable[JobRow], sources: Mapping[int, str], now_ms: int
+) -> Standing:
+    """How a series stands: `covered` are its intervals, `jobs` its open ones, `sources` names by id."""
+    wanted, detector, jobs = wanted_window(series), GapDetector(series.grid), list(jobs)
+    known = [Window(i.start_ms, i.end_ms) for i in covered]
+    lost = [Window(job.start_ms, job.end_ms) for job in jobs if job.status == FAILED]
+    waiting = [Window(job.start_ms, job.end_ms) for job in jobs if job.status != FAILED]
+
+    def slots_without(*taken: Sequence[Window]) -> int:
+        return sum(series.grid.count(part) for part in detector.missing(wanted, [w for some in taken for w in some]))
+
+    missing, not_waiting = slots_without(known), slots_without(known, waiting)
+    unplanned = slots_without(known, waiting, lost)
+    by_source: Counter[str] = Counter()
+    for interval in covered:
+        if interval.state == STORED:
+            by_source[sources[interval.source_id]] += interval.rows
+    newest = max((i.end_ms for i in covered if i.state == STORED), default=None)
+    absent = (wanted.intersect(Window(i.start_ms, i.end_ms)) for i in covered if i.state == ABSENT)
+    return Standing(
+        series=series,
+        from_ms=wanted.start,
+        until_ms=series.closed_until_ms,
+        stored=by_source.total(),
+        by_source=dict(by_source),
+        expected=series.grid.count(wanted),
+        absent=sum(series.grid.count(window) for window in absent),
+        missing=missing,
+        queued=missing - not_waiting,
+        failed=not_waiting - unplanned,
+        unplanned=unplanned,
+        newest_ms=newest,
+        lag_ms=None if newest is None else max(0, now_ms - newest),
+        jobs_waiting=len(waiting),
+        jobs_failed=len(lost),
+        last_error=next((job.last_error for job in sorted(jobs, key=_failed_first) if job.last_error), None),
+    )
+
+
+def _failed_first(job: JobRow) -> bool:
+    return job.status != FAILED

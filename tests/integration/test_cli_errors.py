@@ -1,0 +1,152 @@
+"""Everything that a user can get wrong: one sentence on stderr, exit code 2 (1 for the database), never a traceback."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fetcher.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = """\
+database_url: sqlite:///market.db
+sources: {binance: {client: binance, base_urls: ['http://127.0.0.1:9']}}
+markets: [{symbols: [BTC/USDT], timeframes: [1h], start: 2026-05-01, sources: [binance]}]
+"""
+
+MISTAKES = {
+    "unknown command": (["stats"], "No such command 'stats'. Did you mean 'status'?"),
+    "unknown option": (["status", "--nope"], "No such option: --nope"),
+    "option without value": (["backfill", "--symbol"], "Option '--symbol' requires an argument"),
+    "too many arguments": (["status", "now"], "unexpected extra argument"),
+    "group without command": (["db"], "Missing command"),
+    "missing argument": (["db", "backup"], "Missing argument 'FILE'"),
+    "no configuration": (["--config", "other.yaml", "status"], "other.yaml: no such file; name one with --config FILE"),
+    "symbol not configured": (
+        ["backfill", "--symbol", "DOGE/USDT"],
+        "'DOGE/USDT' is not configured; configured: BTC/USDT",
+    ),
+    "symbol of gaps": (["gaps", "--symbol", "BTCUSDT"], "'BTCUSDT' is not configured; configured: BTC/USDT"),
+    "symbol of jobs": (["jobs", "--symbol", "X/Y"], "'X/Y' is not configured"),
+    "timeframe not configured": (["backfill", "--timeframe", "1d"], "'1d' is not configured; configured: 1h"),
+    "timeframe that is none": (["backfill", "--timeframe", "7m"], "'7m' is none; one of 1m 3m"),
+    "bad date": (["backfill", "--from", "yesterday"], "--from 'yesterday' is no date; write it like 2024-01-01"),
+    "impossible date": (["backfill", "--to", "2026-02-30"], "--to '2026-02-30' is no date"),
+    "empty range": (["backfill", "--from", "2026-05-02", "--to", "2026-05-02"], "--to is exclusive"),
+    "job id that is none": (["jobs", "retry", "first"], "should be a valid integer"),
+    "unknown job": (["jobs", "cancel", "17"], "there is no job 17"),
+    "unknown status": (["jobs", "--status", "lost"], "'--status'"),
+    "unknown source": (["sources", "reset", "kraken"], "no source is called 'kraken'; known: binance"),
+    "unknown quarantined row": (["quarantine", "show", "3"], "there is no quarantined row 3"),
+    "unknown reason": (["quarantine", "--reason", "ugly"], "no row was refused for 'ugly'"),
+    "fault without chance": (["sandbox", "--fault", "html"], "'html' is no fault with a chance"),
+    "bad outage": (["sandbox", "--outage", "today"], "'today' is no span of time"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a good configuration, as current folder."""
+    (tmp_path / "config.yaml").write_text(GOOD, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FETCHER_CONFIG", raising=False)
+    monkeypatch.delenv("FETCHER_DATABASE_URL", raising=False)
+    return tmp_path
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence on stderr."""
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("fetcher: ")
+    assert said.err.count("\n") == 1, said.err
+    assert "Traceback" not in said.err
+    return said.err
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_sentence(mistake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bad arguments end with exit code 2 and say what there is."""
+    words, expected = MISTAKES[mistake]
+    assert main(words) == 2
+    assert expected in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("timeframes", "timeframe"), "markets[0].timeframe: unknown key"),
+        (("1h", "7m"), "unknown timeframe '7m'"),
+        (("sources: [binance]", "sources: [okx]"), "no source is called 'okx'"),
+        (("2026-05-01", "soon"), "'soon' is not a date"),
+        (("]}]", "]}"), "not valid YAML"),
+        (("sqlite:///market.db", "sqlite://"), "database_url names no file"),
+        (("sqlite:///market.db", "nonsense"), "database_url is not a database URL"),
+    ],
+)
+def test_a_bad_configuration_gets_one_sentence(
+    folder: Path, change: tuple[str, str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is wrong in the file, the run ends with exit code 2 and names it."""
+    (folder / "config.yaml").write_text(GOOD.replace(*change), encoding="utf-8")
+    assert main([]) == 2
+    assert expected in complaint(capsys)
+
+
+def test_a_bad_clock_gets_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FETCHER_CLOCK is an argument too."""
+    assert folder.exists()
+    monkeypatch.setenv("FETCHER_CLOCK", "noon")
+    assert main(["status"]) == 2
+    assert "FETCHER_CLOCK is 'noon'" in complaint(capsys)
+
+
+def test_a_database_that_is_newer_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What another version of the program upgraded is not touched: exit code 2."""
+    assert main(["-q", "status"]) == 0
+    capsys.readouterr()
+    with closing(sqlite3.connect(folder / "market.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert main(["status"]) == 2
+    assert "is newer than this program" in complaint(capsys)
+
+
+def test_a_file_that_is_no_database_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sentence names the file and the key to change: exit code 2."""
+    (folder / "market.db").write_bytes(b"price,volume\n" * 1000)
+    assert main([]) == 2
+    assert "is not an SQLite database; name another file in database_url" in complaint(capsys)
+
+
+def test_a_folder_that_cannot_be_made_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A database that cannot be used is exit code 1: nothing in the configuration needs to be wrong."""
+    (folder / "taken").write_text("a file", encoding="utf-8")
+    (folder / "config.yaml").write_text(GOOD.replace("market.db", "taken/market.db"), encoding="utf-8")
+    assert main(["status"]) == 1
+    assert "cannot be created" in complaint(capsys)
+
+
+def test_db_check_makes_no_database(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Looking at a database that is not there says so and leaves no empty file."""
+    assert main(["db", "check"]) == 1
+    assert "does not exist yet" in complaint(capsys)
+    assert not (folder / "market.db").exists()
+
+
+def test_the_environment_names_the_configuration(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FETCHER_CONFIG stands in for --config, which wins over it."""
+    monkeypatch.setenv("FETCHER_CONFIG", str(folder / "elsewhere.yaml"))
+    assert main(["config", "check"]) == 2
+    assert "elsewhere.yaml: no such file" in complaint(capsys)
+    assert main(["config", "check", "--config", str(folder / "config.yaml")]) == 0
+    assert "BTC/USDT" in capsys.readouterr().out

@@ -1,0 +1,51 @@
+"""An exchange that does everything wrong at once is survived within four runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fetcher.clock import Clock, format_utc, parse_utc
+from fetcher.model import DAY, Timeframe, Window
+from fetcher.sandbox.generated import GeneratedMarket
+from tests.integration.storms import weather
+from tests.integration.world import market, open_world, same_candles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_fault_together(tmp_path: Path, seed: int) -> None:
+    """Each transient fault at 3 %: complete, right, every refused row kept with its reason, nothing falsely absent."""
+    weather(tmp_path, seed, days=15)
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        ["empty"],
+        ["empty"] * 3,
+        ["empty"] * 12,
+        ["short", "empty", "none", "none", "empty", "empty"],
+        ["left_out", "short", "short", "empty", "short", "empty"],
+    ],
+    ids=["once", "three times", "twelve times", "only about the hole", "in every way"],
+)
+def test_empty_answers_prove_nothing(tmp_path: Path, lies: list[str]) -> None:
+    """However often an exchange hides candles, without their neighbours beside them nothing is called absent."""
+    now = parse_utc("2024-03-10T00:00:30Z")
+    asked = Window(start := parse_utc("2024-03-09"), start + DAY // 2)
+    with open_world(tmp_path, "--clock", format_utc(now)) as world:
+        world.configure(market("BTC/USDT", "1m", "2024-03-09"))
+        world.sandbox.script("none", 2)  # the listing
+        for lie in lies:
+            world.sandbox.script(lie)
+        world.backfill(asked, Clock(now, 30))
+        assert world.absent("BTC/USDT", "1m") == []
+        later = now + DAY
+        world.sandbox.configure(clock=format_utc(later))
+        assert world.backfill(asked, Clock(later, 30)).exit_code == 0
+        true = GeneratedMarket().oracle("BTCUSDT", Timeframe("1m"), asked, now)
+        assert same_candles(world.rows("BTC/USDT", "1m"), true)

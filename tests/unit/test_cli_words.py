@@ -1,0 +1,235 @@
+"""The command line's pure parts: how a series stands, costs of a plan, endpoints in words, exit codes, options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from db.endpoints import EndpointRow
+from db.errors import DatabaseProblem
+from db.intervals import Interval
+from db.jobs import JobRow
+from fetcher.cli.edge import answer, exit_code, sentence
+from fetcher.cli.endpoints import endpoint_states
+from fetcher.cli.gaps import reasons
+from fetcher.cli.lazy import hoisted
+from fetcher.cli.plan import Pace, cost, total
+from fetcher.cli.show import plain, utc
+from fetcher.cli.standing import standing
+from fetcher.cli.status import percent, why
+from fetcher.cli.summary import series_line
+from fetcher.config import Config
+from fetcher.errors import ConfigError, RunLocked, SourceDown
+from fetcher.model import DAY, HOUR, MINUTE, Series, Timeframe, Window
+from fetcher.planner import PlannedJob
+from fetcher.results import SeriesResult
+
+SERIES = Series(1, "BTC/USDT", Timeframe("1h"), 0, ("binance",), listed_ms=0, closed_until_ms=10 * HOUR)
+URL = "http://127.0.0.1:9"
+CONFIG = Config.model_validate(
+    {
+        "sources": {"binance": {"client": "binance", "base_urls": [URL]}},
+        "markets": [{"symbols": ["BTC/USDT"], "timeframes": ["1h"], "start": "2026-01-01", "sources": ["binance"]}],
+    }
+)
+ENDPOINT = EndpointRow(
+    f"binance {URL}", "binance", breaker="closed", failures=0, successes=0, opened_ms=None, probe_owner=None,
+    probe_until=None, window_ms=None, used=0, weight_limit=None, stop_until=None, stop_reason=None, requests=7,
+    errors=1, latency_ms=12.0, last_ok_ms=1000, last_error=None, last_error_ms=None,
+)  # fmt: skip
+POOL = replace(ENDPOINT, endpoint="binance", window_ms=60 * MINUTE, used=40, weight_limit=600, last_ok_ms=None)
+NOW = 60 * MINUTE + 5
+
+
+def stored(start: int, end: int, source: int = 1) -> Interval:
+    """Stored hours."""
+    return Interval(start * HOUR, end * HOUR, "stored", end - start, source, "rest")
+
+
+def absent(start: int, end: int) -> Interval:
+    """Absent hours."""
+    return Interval(start * HOUR, end * HOUR, "absent", 0, 1, "rest", "{}", 2, 0, 0)
+
+
+def job(start: int, end: int, status: str = "queued", error: str | None = None) -> JobRow:
+    """A job for some hours."""
+    return JobRow(1, 1, "gap", start * HOUR, end * HOUR, 20, status, 0, 0, None, None, error, 0, 0)
+
+
+def test_missing_slots_are_told_apart_by_why() -> None:
+    """Slots of waiting jobs, of given up ones, and of none add up to what is missing; a slot of both waits."""
+    found = standing(
+        SERIES, [stored(0, 2), stored(2, 3, 2), absent(3, 4)], [job(5, 7), job(6, 9, "failed", "gone")],
+        {1: "binance", 2: "okx"}, 11 * HOUR,
+    )  # fmt: skip
+    assert (found.stored, dict(found.by_source), found.absent) == (3, {"binance": 2, "okx": 1}, 1)
+    assert (found.missing, found.queued, found.failed, found.unplanned) == (6, 2, 2, 2)
+    assert (found.complete, found.newest_ms, found.lag_ms) == (0.4, 3 * HOUR, 8 * HOUR)
+    assert why(found) == "2 queued, 2 given up, 2 not planned yet: gone"
+
+
+def test_a_series_before_its_first_run_claims_nothing() -> None:
+    """Without a proven close nothing is expected, nothing missing, and nothing complete."""
+    found = standing(replace(SERIES, closed_until_ms=None), [], [], {}, HOUR)
+    assert (found.expected, found.missing, found.complete, found.until_ms) == (0, 0, None, None)
+    assert why(found) == "no run yet"
+
+
+def test_only_what_lacks_nothing_is_100_percent() -> None:
+    """One slot of a hundred million is not rounded away."""
+    assert percent(1.0) == "100 %"
+    assert percent(1 - 1e-8) == "99.99 %"
+    assert percent(None) == "-"
+
+
+def test_a_gap_has_every_reason_that_applies() -> None:
+    """Jobs are counted by status and error; what no job is for is not planned yet."""
+    gap = Window(0, 10 * HOUR)
+    found = reasons(gap, [job(0, 2), job(2, 4), job(4, 6, "failed", "gone"), job(20, 30)])
+    assert found == [
+        {"status": "queued", "jobs": 2, "reason": None},
+        {"status": "failed", "jobs": 1, "reason": "gone"},
+        {"status": "unplanned", "jobs": 0, "reason": None},
+    ]
+    assert len(reasons(gap, [job(0, 10)])) == 1
+
+
+def test_a_plan_counts_pages_per_job() -> None:
+    """Each job's last page may be short; an unknown listing costs two requests more."""
+    jobs = [
+        PlannedJob(1, "backfill", Window(0, 2500 * HOUR)),
+        PlannedJob(1, "backfill", Window(3000 * HOUR, 3001 * HOUR)),
+    ]
+    pace = Pace(2, 6000, 100.0, 8)
+    found = cost(jobs, SERIES, 1000, pace)
+    assert (found.slots, found.requests, found.weight, found.bytes) == (2501, 4, 8, 2501 * 170)
+    assert cost(jobs, replace(SERIES, listed_ms=None), 1000, pace).requests == 6
+    assert cost([], replace(SERIES, listed_ms=None), 1000, pace).requests == 0
+
+
+def test_a_plans_time_is_that_of_the_tighter_limit() -> None:
+    """Few requests take their latency, many the minutes in which their weight may be spent."""
+    pace = Pace(2, 6000, 100.0, 8)
+    assert pace.seconds(80) == pytest.approx(1.0)
+    assert pace.seconds(3000) == pytest.approx(37.5)
+    assert pace.seconds(3001) == pytest.approx(60.0)
+    one = cost([PlannedJob(1, "backfill", Window(0, 2_000_000 * HOUR))], SERIES, 1000, pace)
+    assert total([(one, "a"), (one, "b")], {"a": pace, "b": pace}).seconds == pytest.approx(one.seconds)
+    assert total([(one, "a"), (one, "a")], {"a": pace, "b": pace}).seconds > one.seconds
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "pool", "words"),
+    [
+        (ENDPOINT, POOL, "reachable"),
+        (replace(ENDPOINT, last_ok_ms=None), POOL, "not asked yet"),
+        (replace(ENDPOINT, last_error="reset", last_error_ms=2000), POOL, "failing: reset"),
+        (replace(ENDPOINT, last_error="reset", last_error_ms=900), POOL, "reachable"),
+        (ENDPOINT, replace(POOL, stop_until=NOW + MINUTE, stop_reason="429"), "resting until 1970-01-01T01:01Z: 429"),
+        (ENDPOINT, replace(POOL, stop_until=NOW - 1, stop_reason="429"), "reachable"),
+        (
+            replace(ENDPOINT, breaker="open", opened_ms=NOW, last_error="reset"),
+            POOL,
+            "resting until 1970-01-01T01:01Z: reset",
+        ),
+        (replace(ENDPOINT, breaker="open", opened_ms=0, last_error="reset"), POOL, "failing: reset"),
+        (replace(ENDPOINT, breaker="half-open", last_error="reset"), POOL, "failing: reset (being tried again)"),
+    ],
+)
+def test_an_endpoint_is_told_in_words(endpoint: EndpointRow, pool: EndpointRow, words: str) -> None:
+    """Rests of the pool and the endpoint, breaker and last error come to one state; seconds are left out at zero."""
+    [state] = endpoint_states([pool, endpoint], CONFIG, NOW)
+    assert state.sentence == words
+
+
+def test_the_budget_is_this_minutes_and_other_hosts_are_left_out() -> None:
+    """Weight of an earlier minute is spent no more; endpoints that the configuration no longer names are not shown."""
+    gone = replace(ENDPOINT, endpoint="binance http://127.0.0.1:8")
+    [state] = endpoint_states([POOL, ENDPOINT, gone], CONFIG, NOW)
+    assert (state.used, state.weight_limit) == (40, 600)
+    [later] = endpoint_states([POOL, ENDPOINT], CONFIG, NOW + MINUTE)
+    assert later.used == 0
+
+
+@pytest.mark.parametrize(
+    ("result", "line"),
+    [
+        (SeriesResult(SERIES, 0, 0, 0, None), "BTC/USDT 1h  complete until 1970-01-01T10:00Z"),
+        (SeriesResult(replace(SERIES, closed_until_ms=None), 0, 0, 0, None), "BTC/USDT 1h  nothing closed yet"),
+        (SeriesResult(SERIES, 3, 2, 0, "reset"), "BTC/USDT 1h  3 missing, 2 jobs waiting: reset"),
+        (SeriesResult(SERIES, 0, 0, 1, "a\x1bb"), "BTC/USDT 1h  1 job given up: a\\x1bb"),
+    ],
+)
+def test_a_run_ends_with_a_line_per_series(result: SeriesResult, line: str) -> None:
+    """How far it is complete, or what is missing, what waits, and the last error."""
+    assert series_line(result) == line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("bad"), 2),
+        (RunLocked("busy"), 75),
+        (SourceDown("gone"), 1),
+        (DatabaseProblem("database x cannot be written"), 1),
+        (DatabaseProblem("database_url names no file"), 2),
+        (DatabaseProblem("database x is newer than this program"), 2),
+        (ZeroDivisionError("division by zero"), 1),
+    ],
+)
+def test_each_error_has_its_exit_code(error: Exception, code: int) -> None:
+    """What configuration or arguments must mend is 2, the run lock 75, everything else 1; each is one line."""
+    assert exit_code(error) == code
+    assert "\n" not in sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "shown"),
+    [
+        (ZeroDivisionError("x"), ["status", "-v"], True),
+        (ZeroDivisionError("x"), ["status"], False),
+        (ConfigError("bad"), ["-v"], False),
+    ],
+)
+def test_tracebacks_are_for_who_asks(
+    error: Exception, words: list[str], *, shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With -v an unexpected error shows where it happened; a mistake of the user's never does."""
+
+    def fail() -> None:
+        raise error
+
+    assert answer(fail, words) == exit_code(error)
+    assert ("Traceback" in capsys.readouterr().err) == shown
+
+
+def test_an_unexpected_error_says_how_to_learn_more() -> None:
+    """Nobody is shown a traceback unasked."""
+    assert sentence(ZeroDivisionError("x\ny")) == (
+        "unexpected ZeroDivisionError: x y; run it again with -v for the traceback"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "moved"),
+    [
+        (["status", "--json"], ["--json", "status"]),
+        (["gaps", "--config", "a.yaml", "-v", "--absent"], ["--config", "a.yaml", "-v", "gaps", "--absent"]),
+        (["gaps", "--config=a.yaml"], ["--config=a.yaml", "gaps"]),
+        (["status", "--config"], ["--config", "status"]),
+        (["db", "backup", "--", "--json"], ["db", "backup", "--", "--json"]),
+        ([], []),
+    ],
+)
+def test_general_options_may_stand_anywhere(words: list[str], moved: list[str]) -> None:
+    """They are moved before the command, with their value; what follows -- stays."""
+    assert hoisted(words) == moved
+
+
+def test_times_and_strangers_words_are_plain() -> None:
+    """Milliseconds are left out, seconds only at zero; long or unprintable text is cut and escaped."""
+    assert utc(DAY + 61_001) == "1970-01-02T00:01:01Z"
+    assert utc(None) == plain(None) == "-"
+    assert plain("x\n" * 200).endswith("…")
+    assert plain("\x1b[31m") == "\\x1b[31m"
