@@ -6,7 +6,7 @@ those that write need `writing()`. Times are ms UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, or_, update
@@ -14,6 +14,8 @@ from sqlalchemy import func, or_, update
 from db.schema import endpoint_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
 
 _c = endpoint_state.c
@@ -27,7 +29,10 @@ LATENCY_WEIGHT = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What came of some requests: counts, their mean latency (ms), and the last success and error (ms UTC)."""
+    """What came of some requests: counts, their mean latency (ms), and the last success and error (ms UTC).
+
+    `latency` counts good answers by the bucket of their latency (db/health.py).
+    """
 
     requests: int
     errors: int = 0
@@ -35,6 +40,7 @@ class Tally:
     last_ok_ms: int | None = None
     last_error: str | None = None
     last_error_ms: int | None = None
+    latency: Mapping[int, int] = field(default_factory=dict)
 
 
 def set_breaker(

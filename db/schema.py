@@ -25,7 +25,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every schema revision this program knows, oldest first; the last one is what `metadata` describes."""
 
 STORED = "stored"
@@ -251,7 +251,19 @@ endpoint_state = Table(
     Column("last_ok_ms", BigInteger),
     Column("last_error", Text),
     Column("last_error_ms", BigInteger),
+    Column("window_span_ms", BigInteger, comment="its length; NULL: a minute"),
     _one_of("breaker", BREAKER_STATES),
+)
+
+endpoint_hours = Table(
+    "endpoint_hours",
+    metadata,
+    Column("endpoint", String(300), primary_key=True),
+    Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("requests", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("latency", Text, nullable=False, comment="JSON: good answers by bucket, see db/health.py"),
+    sqlite_with_rowid=False,
 )
 
 alembic_version = Table(

@@ -51,7 +51,20 @@ class JobEnded:
     error: str | None
 
 
-Fact = Attempt | Planned | PageStored | JobEnded
+@dataclass(frozen=True, slots=True)
+class CrossChecked:
+    """Newest candles of a series were compared with those of `source`, another one than theirs.
+
+    `kinds` names what it disagrees about (fetcher/crosscheck.py), or is `not_compared`; empty where both agree.
+    """
+
+    series: str
+    source: str
+    kinds: tuple[str, ...]
+    message: str
+
+
+Fact = Attempt | Planned | PageStored | JobEnded | CrossChecked
 Listener = Callable[[Fact], None]
 
 

@@ -59,7 +59,7 @@ class SourceLine:
         self._clock_lock = Lock()
         self._markets_lock = Lock()  # held while the list is asked for, so that it is asked for once
         self._clock_asked_ms: int | None = None
-        self._markets: dict[str, Market] | None = None
+        self._markets: list[Market] | None = None
         self._markets_at = 0
         self._proven_ms: int | None = None
 
@@ -117,9 +117,14 @@ class SourceLine:
         dated = self.server.dated_ms(record.headers.get("Date"))
         self.server.learn(server_ms if dated is None else min(server_ms, dated + 999))
 
-    def proven_ms(self, record: HttpRecord) -> int | None:
-        """The source's clock (ms UTC) proven by an answer, else the newest that any run has proven."""
+    def proven_ms(self, record: HttpRecord, as_of_ms: int | None = None) -> int | None:
+        """The source's clock (ms UTC) proven by an answer, else the newest that any run has proven.
+
+        An answer that was kept for a while, or that names the time up to which it knows (`as_of_ms`), proves no more.
+        """
         proven = self.server.proven_ms(record.sent_at, record.headers.get("Date"))
+        if proven is not None:
+            proven = min(proven - self.client.answer_age_ms, proven if as_of_ms is None else as_of_ms)
         with self._lock:
             if proven is None:
                 return self._last_proven()
@@ -145,35 +150,38 @@ class SourceLine:
         """The source's own id of a symbol: configured, listed, or made by its rule while the list cannot be had."""
         configured = self._symbols.get(symbol)
         if configured is not None:
-            return configured
-        market = self.market(symbol, ask)
-        return self.client.market_id(symbol) if market is None else market.id
+            return self.client.resolve_configured(symbol, configured)
+        return self.client.resolve(symbol, self._listed(ask))
 
     def market(self, symbol: str, ask: Callable[[], object]) -> Market | None:
         """What the source lists of a symbol; None when it does not, or its list cannot be had."""
+        return next((market for market in self._listed(ask) or () if market.symbol == symbol), None)
+
+    def _listed(self, ask: Callable[[], object]) -> list[Market] | None:
+        """Every market of the source, asked for at most once a day and kept in the database; None without any list."""
+        if not self.client.capabilities.symbols_cost:
+            return None
         with self._markets_lock:
             now = self._clock.now_ms()
-            if self._markets is None or now - self._markets_at > _SYMBOLS_AGE_MS:
+            if now - self._markets_at > _SYMBOLS_AGE_MS:
                 self._load_markets(now, ask)
-            return None if self._markets is None else self._markets.get(symbol)
+            return self._markets
 
     def _load_markets(self, now: int, ask: Callable[[], object]) -> None:
         key = f"symbols:{self.source}"
         with reading(self._engine) as connection:
             cached = state.cache_get(connection, key)
         if cached is not None:
-            markets = msgspec.json.decode(cached[0], type=list[Market])
-            self._markets, self._markets_at = {m.symbol: m for m in markets}, cached[1]
+            self._markets, self._markets_at = msgspec.json.decode(cached[0], type=list[Market]), cached[1]
             if abs(now - cached[1]) <= _SYMBOLS_AGE_MS:
                 return
         listed = ask()
         if isinstance(listed, list):
             with writing(self._engine) as connection:
                 state.cache_put(connection, key, msgspec.json.encode(listed).decode(), now)
-            self._markets, self._markets_at = {m.symbol: m for m in listed}, now
+            self._markets, self._markets_at = listed, now
         else:
             self._markets_at = now - _SYMBOLS_AGE_MS + _ASK_AGAIN_MS
-            self._markets = self._markets or {}
 
     # what answers tell
 

@@ -15,11 +15,15 @@ from fetcher.errors import (
     Stopped,
     most_hopeful,
 )
+from fetcher.clock import format_utc
 from fetcher.events import Attempt
+from fetcher.gaps import pages
+from fetcher.model import Window
 from fetcher.resilience.retry import TRIES, pauses
+from fetcher.wire import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from threading import Event
 
     from fetcher.clients.base import Answer, Endpoint
@@ -35,12 +39,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A page of candles with who served it, and the source's clock (ms UTC) that its answer proves; None if unknown."""
+    """A page of candles with who served it, and the source's clock (ms UTC) that its answer proves; None if unknown.
+
+    `window` is what was asked: the part within the source's reach; None where the question had an open side.
+    """
 
     page: WirePage
     source: str
     route: str
     proven_ms: int | None
+    window: Window | None = None
 
 
 class APIRouter:
@@ -54,15 +62,29 @@ class APIRouter:
         self._stop = stop
         self._tell = tell
 
-    def lines_for(self, series: Series) -> list[SourceLine]:
-        """The sources of a series that offer its timeframe, in order of preference."""
-        named = [self._lines[name] for name in series.sources if name in self._lines]
-        return [line for line in named if series.timeframe.name in line.client.capabilities.timeframes]
+    def lines_for(self, series: Series, above: int | None = None) -> Iterator[SourceLine]:
+        """The sources of a series that offer its timeframe, the best first; with `above`, those before that rank only.
+
+        One after the other: what a source can do is looked up when it is its turn, since that may load a library.
+        """
+        for name in series.sources[:above]:
+            line = self._lines.get(name)
+            if line is not None and series.timeframe.name in line.client.capabilities.timeframes:
+                yield line
 
     def page_slots(self, series: Series) -> int:
         """Candles per request of the preferred source of a series."""
-        lines = self.lines_for(series)
-        return lines[0].client.capabilities.rows_per_request if lines else 1000
+        line = next(self.lines_for(series), None)
+        return line.client.capabilities.rows_per_request if line else 1000
+
+    def best(self, series: Series) -> str | None:
+        """The name of the preferred source of a series that offers its timeframe."""
+        line = next(self.lines_for(series), None)
+        return line.source if line else None
+
+    def omits_empty(self, source: str) -> bool:
+        """Whether a source leaves out candles without trades, so that a missing one proves no halt."""
+        return self._lines[source].client.capabilities.omits_empty
 
     def server_now(self, series: Series) -> int | None:
         """The clock of the preferred source that can tell it, ms UTC, asked for when it is not known; else None."""
@@ -84,19 +106,20 @@ class APIRouter:
 
     def guess_now(self, series: Series) -> int:
         """What the clock of a series' preferred source most likely shows, ms UTC: to plan by, never proof."""
-        lines = self.lines_for(series)
-        return lines[0].server.guess_ms() if lines else self._clock.now_ms()
+        line = next(self.lines_for(series), None)
+        return line.server.guess_ms() if line else self._clock.now_ms()
 
     def candles(
-        self, series: Series, start: int | None, end: int | None, limit: int | None = None, *, only: str | None = None
-    ) -> Served:
-        """Candles of `[start, end)`, from the first source that can be reached (or from `only`).
+        self, series: Series, start: int | None, end: int | None, limit: int | None = None,
+        *, only: str | None = None, above: int | None = None,
+    ) -> Served:  # fmt: skip
+        """Candles of `[start, end)`, from the first source that can be reached (or from `only`, or of rank < `above`).
 
         Raises RateLimited or SourceDown with the earliest time at which it is worth asking again, or the error of the
         configuration (UnknownSymbol, CannotServe, AuthenticationFailed) when no source can serve the series at all.
         """
         errors: list[SourceError] = []
-        for line in self.lines_for(series):
+        for line in self.lines_for(series, above):
             if only is not None and line.source != only:
                 continue
             try:
@@ -118,13 +141,39 @@ class APIRouter:
     ) -> Served:
         self._source_now(line)
         market_id = line.market_id(series.symbol, lambda: self._ask_symbols(line))
-        purpose = f"{series} candles"
+        if start is None or end is None or not start:
+            answer = self._ask_candles(line, series, market_id, (start, end, limit))
+            page = answer.value
+            return Served(page, line.source, line.client.route, line.proven_ms(answer.record, page.as_of_ms))
+        window = self._within_reach(line, series, Window(start, end))
+        answers = [
+            self._ask_candles(line, series, market_id, (part.start, part.end, None))
+            for part in pages(window, series.grid, _rows_a_request(line, series))
+        ]
+        proven = [line.proven_ms(answer.record, answer.value.as_of_ms) for answer in answers]
+        known = min((ms for ms in proven if ms is not None), default=None)
+        return Served(joined([answer.value for answer in answers]), line.source, line.client.route, known, window)
 
+    def _ask_candles(
+        self, line: SourceLine, series: Series, market_id: str, asked: tuple[int | None, int | None, int | None]
+    ) -> Answer[WirePage]:
         def send(endpoint: Endpoint) -> Answer[WirePage]:
-            return line.candles(endpoint, market_id, series.timeframe, start, end, limit)
+            return line.candles(endpoint, market_id, series.timeframe, *asked)
 
-        answer = self.ask(line, line.client.capabilities.candle_cost, purpose, send)
-        return Served(answer.value, line.source, line.client.route, line.proven_ms(answer.record))
+        return self.ask(line, line.client.capabilities.candle_cost, f"{series} candles", send)
+
+    @staticmethod
+    def _within_reach(line: SourceLine, series: Series, window: Window) -> Window:
+        """The part of a window that a source's history reaches back to; raises CannotServe where that is nothing."""
+        reach = line.client.capabilities.look_back.get(series.timeframe.name)
+        if reach is None:
+            return window
+        oldest = series.grid.next(line.server.guess_ms() - reach)
+        if oldest >= window.end:
+            raise CannotServe(
+                f"{line.source} reaches back only to {format_utc(oldest)} with {series.timeframe} candles"
+            )
+        return Window(max(window.start, oldest), window.end)
 
     def _source_now(self, line: SourceLine) -> int | None:
         """Read the source's time endpoint when the last reading is old; its failure is told and otherwise ignored."""
@@ -224,6 +273,12 @@ class APIRouter:
             line.health.failed(endpoint.key, str(error), now)
         outcome = "ok" if error is None else type(error).__name__
         self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds))
+
+
+def _rows_a_request(line: SourceLine, series: Series) -> int:
+    able = line.client.capabilities
+    span = able.max_span.get(series.timeframe.name)
+    return able.rows_per_request if span is None else max(1, min(able.rows_per_request, span // series.timeframe.ms))
 
 
 def _asked_pause(error: SourceError | None) -> float:

@@ -7,7 +7,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from db import breakers, series, state
+from db import breakers, health, series, state
 from db.engine import writing
 from fetcher.errors import RunLocked
 from fetcher.jobqueue import is_dead
@@ -61,11 +61,33 @@ class RunBook:
             outcome, exit_code, missing = result.outcome.name.lower(), result.exit_code, result.missing
             return result
         finally:
-            now = self._clock.now_ms()
+            self.flush()
             with writing(self._engine) as connection:
-                for line in self._lines:
-                    for endpoint, tally in line.health.drain().items():
-                        breakers.add_outcomes(connection, endpoint, tally)
-                    if line.newest_proven_ms is not None:
-                        series.set_source_clock(connection, line.source, line.newest_proven_ms, now)
-                state.run_finish(connection, run_id, outcome, exit_code, {"missing": missing}, now)
+                ended_ms = self._clock.now_ms()
+                state.run_finish(connection, run_id, outcome, exit_code, {"missing": missing}, ended_ms)
+
+    def flush_when_due(self) -> None:
+        """`flush`, but at most every half minute: costs nothing in between, so that it may be called all the time."""
+        if any(line.health.due(self._clock) for line in self._lines):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down how endpoints did and how far clocks are proven, so far."""
+        write_health(self._engine, self._clock, self._lines)
+
+
+def write_health(engine: Engine, clock: Clock, lines: Sequence[SourceLine]) -> None:
+    """Write down what these lines tallied of their endpoints and proved of their sources' clocks; clear old hours."""
+    now = clock.now_ms()
+    tallies = {hour: tally for line in lines for hour, tally in line.health.drain(clock).items()}
+    proven = {line.source: line.newest_proven_ms for line in lines}
+    if not tallies and not any(proven.values()):
+        return
+    with writing(engine) as connection:
+        for hour, tally in tallies.items():
+            breakers.add_outcomes(connection, hour.endpoint, tally)
+            health.add(connection, hour.endpoint, hour.hour_ms, tally)
+        health.prune(connection, now)
+        for source, clock_ms in proven.items():
+            if clock_ms is not None:
+                series.set_source_clock(connection, source, clock_ms, now)

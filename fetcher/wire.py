@@ -10,6 +10,8 @@ import numpy as np
 from fetcher.model import CANDLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fetcher.model import Rows
 
 UNKNOWN_TIME = -1
@@ -34,10 +36,12 @@ class WirePage:
 
     `rows` has shape (n,), dtype WIRE, in the source's order and units: prices in quote currency, volume and taker_base
     in base, quote_volume and taker_quote in quote currency; NaN and trades −1 mean that the source does not tell.
+    `as_of_ms`: the newest moment (ms UTC) that the answer itself claims to know of, where the source says so.
     """
 
     rows: Rows
     spoiled: tuple[Spoiled, ...] = ()
+    as_of_ms: int | None = None
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.spoiled)
@@ -54,3 +58,12 @@ def excerpt(text: str | bytes, limit: int) -> str:
         text = text[: 4 * limit].decode("utf-8", "backslashreplace")
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
+
+
+def joined(parts: Sequence[WirePage]) -> WirePage:
+    """Several answers about consecutive windows as one page."""
+    if len(parts) == 1:
+        return parts[0]
+    known = [part.as_of_ms for part in parts if part.as_of_ms is not None]
+    rows = np.concatenate([empty_page().rows, *(part.rows for part in parts)])
+    return WirePage(rows, tuple(row for part in parts for row in part.spoiled), min(known, default=None))

@@ -1,4 +1,4 @@
-"""What `doctor` looks at, each as one check with its sentence."""
+"""What `doctor` looks at on this machine, each as one check with its sentence (sources: source_checks.py)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from db import breakers, state
+from db import state
 from db.engine import database_file, reading, writing
 from fetcher.cli.show import utc
-from fetcher.errors import SourceError
-from fetcher.jobqueue import is_dead, own_name
-from fetcher.line import SourceLine
-from fetcher.observe.progress import duration
-from fetcher.resilience.gate import Gate
+from fetcher.jobqueue import is_dead
 from fetcher.runbook import RUN_LOCK
 
 if TYPE_CHECKING:
@@ -23,10 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from fetcher.app import App
-    from fetcher.clients.base import Endpoint, Market
 
 LEAST_FREE_BYTES = 500_000_000
-CLOCK_WRONG_MS = 1_000  # worth telling; it harms nothing, since the source's clock decides
 _GIGABYTE = 1e9
 
 
@@ -68,72 +62,6 @@ def lock_check(app: App) -> Check:
     else:
         message = f"a run is under way ({holder.owner}), until {utc(holder.until_ms)} at most"
     return Check("run lock", ok=True, message=message)
-
-
-def program_checks(app: App) -> Iterator[Check]:
-    """Is each endpoint reachable, is our clock right, and does each source list what is wanted of it."""
-    for line in app.lines:
-        for endpoint in line.client.endpoints:
-            yield _endpoint_check(app, line, endpoint)
-        yield _markets_check(app, line)
-        with writing(app.engine) as connection:
-            for key, tally in line.health.drain().items():
-                breakers.add_outcomes(connection, key, tally)
-
-
-def _endpoint_check(app: App, line: SourceLine, endpoint: Endpoint) -> Check:
-    """One time request, through the same gate and budget as every other request."""
-    gate = Gate(app.engine, app.clock, endpoint.key, endpoint.pool, own_name())
-    only = SourceLine(
-        line.client, {endpoint: gate}, line.budget, line.server, line.health, app.engine, app.clock, {}
-    )  # fmt: skip
-    able = line.client.capabilities
-    try:
-        answer = app.router.ask(only, able.time_cost, "time", line.client.server_time, tries=1)
-    except SourceError as error:
-        advice = "; `sources reset` asks it again at once" if "rests until" in str(error) else ""
-        return Check(endpoint.key, ok=False, message=f"{str(error).removeprefix(endpoint.key).lstrip()}{advice}")
-    latency = answer.record.seconds
-    ours = app.clock.now_ms() - round((app.clock.elapsed() - answer.record.sent_at - latency / 2) * 1000)
-    used = line.client.used_weight(answer.record)
-    budget = f", {used:,} of {able.weight_per_minute:,} weight used this minute" if used is not None else ""
-    message = f"answers in {latency * 1000:.0f} ms{budget}; {_clock_words(ours - answer.value)}"
-    return Check(endpoint.key, ok=True, message=message)
-
-
-def _clock_words(ahead_ms: int) -> str:
-    if abs(ahead_ms) < CLOCK_WRONG_MS:
-        return "our clock agrees with its"
-    direction = "ahead of" if ahead_ms > 0 else "behind"
-    return f"our clock is {duration(abs(ahead_ms) / 1000)} {direction} its (harmless: the source's decides)"
-
-
-def _markets_check(app: App, line: SourceLine) -> Check:
-    name, wanted = f"{line.source} markets", _symbols(app, line.source)
-    able = line.client.capabilities
-    if not able.symbols_cost:
-        return Check(name, ok=True, message="it has no list of markets")
-    try:
-        listed = app.router.ask(line, able.symbols_cost, "symbols", line.client.symbols, tries=1).value
-    except SourceError as error:
-        return Check(name, ok=False, message=f"its list cannot be had: {error}")
-    missing = [symbol for symbol, market_id in wanted.items() if not _known(symbol, market_id, listed)]
-    if missing:
-        return Check(name, ok=False, message=f"it does not list {', '.join(missing)}")
-    still = [symbol for symbol, market_id in wanted.items() if not _known(symbol, market_id, listed, trading=True)]
-    closed = f"; no longer traded: {', '.join(still)}" if still else ""
-    return Check(name, ok=True, message=f"it lists all {len(wanted)} that are wanted of it{closed}")
-
-
-def _symbols(app: App, source: str) -> dict[str, str | None]:
-    """Symbols wanted of a source, with the source's own name where the configuration gives one."""
-    own = app.config.sources[source].symbols
-    return {w.symbol: own.get(w.symbol) for w in app.config.series() if source in w.sources}
-
-
-def _known(symbol: str, market_id: str | None, listed: list[Market], *, trading: bool = False) -> bool:
-    same = [market for market in listed if (market.symbol == symbol if market_id is None else market.id == market_id)]
-    return any(market.trading or not trading for market in same)
 
 
 def _folder(file: Path) -> Path:

@@ -1,7 +1,9 @@
 """`config check`: does the configuration load, and what does it mean.
 
-JSON: `{"file", "database_url", "sources": [{"name", "client", "base_urls", "weight_per_minute"}], "series": [{"symbol",
-"timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}}`.
+JSON: `{"file", "database_url", "sources": [{"name", "client", "base_urls", "weight_per_minute", …}], "series":
+[{"symbol", "timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}}`. `base_urls` is empty
+where the vendor's own hosts are asked, `weight_per_minute` null where it follows from exchange or plan; of ccxt also
+`exchange`, of coingecko `plan` and `api_key_env`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from fetcher.observe.progress import duration
 
 if TYPE_CHECKING:
     from fetcher.cli.invocation import Invocation
-    from fetcher.config import Config
+    from fetcher.config import Config, SourceSettings
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, help="Look at the configuration.\n\n"
@@ -47,10 +49,37 @@ def check(ctx: typer.Context) -> int:
     typer.echo(f"database  {url}")
     typer.echo(f"one run   {loaded.run.workers} requests in flight, at most {duration(loaded.run.time_budget)}")
     for name, source in loaded.sources.items():
-        hosts = ", ".join(source.base_urls)
-        typer.echo(f"source    {plain(name)}: {source.client} at {hosts}, {source.weight_per_minute:,} weight a minute")
+        typer.echo(f"source    {plain(name)}: {plain(_source_words(source))}")
     _put_series(loaded)
     return 0
+
+
+def _source_words(source: SourceSettings) -> str:
+    """What a source is, where and how often it is asked; the client itself is not made: ccxt takes a second to load."""
+    what = f"{source.client} {source.exchange}" if source.client == "ccxt" else source.client
+    limit = source.weight_per_minute
+    if source.client == "coingecko":
+        what += f", plan {source.plan}" + (f" (key from {source.api_key_env})" if source.api_key_env else "")
+    where = f"at {', '.join(_base_urls(source))}" if _base_urls(source) else "at its own hosts"
+    often = "as often as it allows" if limit is None else f"{limit:,} weight a minute"
+    return f"{what} {where}, {often}"
+
+
+def _base_urls(source: SourceSettings) -> list[str]:
+    if source.client == "binance":
+        return source.base_urls
+    return [] if source.base_url is None else [source.base_url]
+
+
+def _source_as_json(name: str, source: SourceSettings) -> dict[str, Any]:
+    own = {key: getattr(source, key) for key in ("exchange", "plan", "api_key_env") if hasattr(source, key)}
+    return {
+        "name": name,
+        "client": source.client,
+        "base_urls": _base_urls(source),
+        "weight_per_minute": source.weight_per_minute,
+        **own,
+    }
 
 
 def _put_series(loaded: Config) -> None:
@@ -64,15 +93,7 @@ def _as_json(call: Invocation, url: str) -> dict[str, Any]:
     return {
         "file": str(call.config_path),
         "database_url": url,
-        "sources": [
-            {
-                "name": name,
-                "client": source.client,
-                "base_urls": source.base_urls,
-                "weight_per_minute": source.weight_per_minute,
-            }
-            for name, source in loaded.sources.items()
-        ],
+        "sources": [_source_as_json(name, source) for name, source in loaded.sources.items()],
         "series": [
             {"symbol": w.symbol, "timeframe": w.timeframe.name, "start_ms": w.start_ms, "sources": list(w.sources)}
             for w in loaded.series()

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from db.errors import DatabaseProblem
-from fetcher.cli.checks import Check, database_checks, disk_check, lock_check, program_checks
+from fetcher.cli.checks import Check, database_checks, disk_check, lock_check
 from fetcher.cli.show import plain, put_json
 from fetcher.cli.signals import stopping
+from fetcher.cli.source_checks import source_checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,8 @@ _LONGEST = 500
 def doctor(ctx: typer.Context) -> int:
     """Look at sources, clock, database, disk and lock.
 
-    Asks each source for its time and its markets, which costs a few requests. Exit code 1 when anything is wrong.
+    Asks each source for its time (or a candle, where it tells none) and its markets, which costs a few requests. Exit
+    code 1 when anything is wrong.
 
     Example: python -m fetcher doctor
     """
@@ -52,6 +54,6 @@ def _checks(call: Invocation) -> Iterator[Check]:
             yield from database_checks(program)
             yield disk_check(program.engine)
             yield lock_check(program)
-            yield from program_checks(program)
+            yield from source_checks(program)
     except DatabaseProblem as problem:
         yield Check("database", ok=False, message=f"{problem}; sources were not asked, their limits are kept in it")

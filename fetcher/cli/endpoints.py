@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from db.breakers import CLOSED, HALF_OPEN, OPEN
 from fetcher.cli.show import utc
@@ -11,32 +12,56 @@ from fetcher.model import MINUTE
 from fetcher.resilience.gate import REST_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from db.endpoints import EndpointRow
-    from fetcher.config import Config
+    from db.health import Spell
+    from fetcher.config import Config, SourceSettings
 
 REACHABLE, FAILING, RESTING, UNKNOWN = "reachable", "failing", "resting", "not asked yet"
+_HOMES = {"coingecko": "coingecko.com", "yahoo": "yahoo.com"}  # where those are asked that have no base_url
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the database keeps of endpoints beside their rows, by endpoint.
+
+    How they did over the last hour and day, and how long their budget windows last (ms; not named: a minute).
+    """
+
+    hour: Mapping[str, Spell] = field(default_factory=dict)
+    day: Mapping[str, Spell] = field(default_factory=dict)
+    spans: Mapping[str, int] = field(default_factory=dict)
+
+
+_NOTHING = Account()
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """One endpoint as people see it: `state`, why, until when it rests (ms UTC), and its pool's budget this minute."""
+    """One endpoint as people see it: `state`, why, until when it rests (ms UTC), and its budget.
+
+    `used` of `weight_limit` are spent in the current window of `budget_ms`. `hour` and `day` are None where it was not
+    asked for so long.
+    """
 
     endpoint: str
     source: str
     state: str
-    why: str | None
-    until_ms: int | None
-    breaker: str
-    requests: int
-    errors: int
-    latency_ms: float | None
-    last_ok_ms: int | None
-    last_error: str | None
-    last_error_ms: int | None
-    used: int
-    weight_limit: int | None
+    why: str | None = None
+    until_ms: int | None = None
+    breaker: str = CLOSED
+    requests: int = 0
+    errors: int = 0
+    latency_ms: float | None = None
+    last_ok_ms: int | None = None
+    last_error: str | None = None
+    last_error_ms: int | None = None
+    used: int = 0
+    weight_limit: int | None = None
+    budget_ms: int = MINUTE
+    hour: Spell | None = None
+    day: Spell | None = None
 
     @property
     def sentence(self) -> str:
@@ -45,26 +70,48 @@ class EndpointState:
         return f"{self.state}{until}" + (f": {self.why}" if self.why else "")
 
 
-def endpoint_states(rows: Iterable[EndpointRow], config: Config, now_ms: int) -> list[EndpointState]:
-    """Every configured endpoint with its pool's budget; rows that are pools are named like their source."""
+def endpoint_states(
+    rows: Iterable[EndpointRow], config: Config, now_ms: int, account: Account = _NOTHING
+) -> list[EndpointState]:
+    """Every endpoint of the configured sources with its budget; a source that was never asked has one state by itself.
+
+    Rows that are pools are named like their source. No client is asked for its endpoints: making one may cost a second.
+    """
     rows = list(rows)
     pools = {row.endpoint: row for row in rows if row.endpoint == row.source}
-    return [_state(row, pools.get(row.source), now_ms) for row in rows if _is_configured(row, config)]
+    found = [
+        _state(row, pools.get(row.source), now_ms, account)
+        for row in rows
+        if row.source in config.sources and _is_configured(row, config.sources[row.source])
+    ]
+    known = {state.source for state in found}
+    return found + [EndpointState(name, name, UNKNOWN) for name in config.sources if name not in known]
 
 
-def _is_configured(row: EndpointRow, config: Config) -> bool:
-    """Whether the row is an endpoint (`SOURCE BASE_URL`) of the configuration: others are kept, but of no use now."""
-    source = config.sources.get(row.source)
-    return source is not None and row.endpoint.removeprefix(f"{row.source} ") in source.base_urls
+def _is_configured(row: EndpointRow, settings: SourceSettings) -> bool:
+    """Whether the row is an endpoint (`SOURCE WAY_IN`) of the configuration: others are kept, but of no use now."""
+    way_in = row.endpoint.removeprefix(f"{row.source} ")
+    match settings.client:
+        case "binance":
+            return way_in in settings.base_urls
+        case "ccxt":
+            return way_in == " ".join(filter(None, (f"ccxt:{settings.exchange}", settings.base_url)))
+    if settings.base_url is not None:
+        return way_in == settings.base_url
+    host = urlsplit(way_in).hostname or ""
+    paid = settings.client == "coingecko" and settings.plan == "pro"
+    return host.endswith(_HOMES[settings.client]) and host.startswith("pro-") == paid
 
 
-def _state(row: EndpointRow, pool: EndpointRow | None, now_ms: int) -> EndpointState:
+def _state(row: EndpointRow, pool: EndpointRow | None, now_ms: int, account: Account) -> EndpointState:
     state, why, until = _judged(row, pool, now_ms)
-    this_minute = pool is not None and pool.window_ms is not None and now_ms - pool.window_ms < MINUTE
+    purse = pool if pool is not None and row.weight_limit is None else row
+    span = account.spans.get(purse.endpoint, MINUTE)
+    is_current = purse.window_ms is not None and now_ms - purse.window_ms < span
     return EndpointState(
         row.endpoint, row.source, state, why, until, row.breaker, row.requests, row.errors, row.latency_ms,
-        row.last_ok_ms, row.last_error, row.last_error_ms, pool.used if pool is not None and this_minute else 0,
-        pool.weight_limit if pool is not None else None,
+        row.last_ok_ms, row.last_error, row.last_error_ms, purse.used if is_current else 0, purse.weight_limit, span,
+        account.hour.get(row.endpoint), account.day.get(row.endpoint),
     )  # fmt: skip
 
 

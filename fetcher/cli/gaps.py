@@ -1,8 +1,9 @@
-"""`gaps`: what is not there and why; with `--absent` also what never was.
+"""`gaps`: what is not there and why; with `--absent` also what never was, with `--fallback` what others served.
 
 JSON: `{"gaps": [{"symbol", "timeframe", "start_ms", "end_ms", "missing", "why": [{"status", "jobs", "reason"}]}]}` with
 status queued, leased, failed or unplanned; with --absent also `"absent": [{"symbol", "timeframe", "start_ms", "end_ms",
-"slots", "source", "answers", "checked_ms", "recheck_ms", "evidence"}]`.
+"slots", "source", "answers", "checked_ms", "recheck_ms", "evidence"}]`, with --fallback `"fallback": [{"symbol",
+"timeframe", "start_ms", "end_ms", "rows", "source", "preferred", "jobs", "waiting_since_ms", "due_ms", "reason"}]`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from db import coverage, jobs
 from db import series as series_rows
 from db.engine import reading
 from fetcher.cli.choose import chosen, configured_series
+from fetcher.cli.fallbacks import fallback_windows, put_fallbacks
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.gaps import subtract
 from fetcher.model import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -48,6 +50,9 @@ def gaps(
     absent: Annotated[
         bool, typer.Option("--absent", help="Also what is proven never to have existed, and on what evidence.")
     ] = False,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Also what others than the preferred source served, until it is healed.")
+    ] = False,
 ) -> int:
     """Show what is neither stored nor proven absent, and why.
 
@@ -56,12 +61,16 @@ def gaps(
     Example: python -m fetcher gaps --symbol BTC/USDT --absent
     """
     call: Invocation = ctx.obj
+    now = call.clock.now_ms()
     with call.database() as engine, reading(engine) as connection:
         wanted = chosen(configured_series(connection, call.config), symbol, timeframe)
-        holes = _holes(connection, wanted)
-        windows = _absent(connection, wanted) if absent else None
+        open_jobs = _open_jobs(connection)
+        holes = _holes(connection, wanted, open_jobs)
+        more = {"absent": _absent(connection, wanted)} if absent else {}
+        if fallback:
+            more["fallback"] = _fallbacks(connection, wanted, open_jobs, now)
     if call.as_json:
-        put_json({"gaps": holes} | ({} if windows is None else {"absent": windows}))
+        put_json({"gaps": holes} | more)
         return 0
     new = [str(series) for series in wanted if series.closed_until_ms is None]
     if holes:
@@ -70,17 +79,38 @@ def gaps(
         typer.echo("No gaps: every slot up to the last close is stored or proven absent.")
     if new:
         typer.echo(f"No run has looked at {', '.join(new)} yet.")
-    if windows is not None:
+    if absent:
         typer.echo()
-        _put_absent(windows)
+        _put_absent(more["absent"])
+    if fallback:
+        typer.echo()
+        put_fallbacks(more["fallback"], now)
     return 0
 
 
-def _holes(connection: Connection, wanted: Sequence[Series]) -> list[dict[str, Any]]:
-    by_name = {(series.symbol, series.timeframe.name): series for series in wanted}
-    open_jobs: defaultdict[int, list[JobRow]] = defaultdict(list)
+def _open_jobs(connection: Connection) -> defaultdict[int, list[JobRow]]:
+    found: defaultdict[int, list[JobRow]] = defaultdict(list)
     for job in jobs.open_windows(connection):
-        open_jobs[job.series_id].append(job)
+        found[job.series_id].append(job)
+    return found
+
+
+def _fallbacks(
+    connection: Connection, wanted: Sequence[Series], open_jobs: Mapping[int, list[JobRow]], now_ms: int
+) -> list[dict[str, Any]]:
+    covered = coverage.read_all(connection)
+    names = {number: name for name, number in series_rows.source_ids(connection).items()}
+    return [
+        window
+        for series in wanted
+        for window in fallback_windows(series, covered.get(series.id, ()), open_jobs.get(series.id, ()), names, now_ms)
+    ]
+
+
+def _holes(
+    connection: Connection, wanted: Sequence[Series], open_jobs: Mapping[int, list[JobRow]]
+) -> list[dict[str, Any]]:
+    by_name = {(series.symbol, series.timeframe.name): series for series in wanted}
     found = []
     for name, timeframe, start, end in connection.execute(_GAPS):
         series = by_name.get((name, timeframe))
@@ -94,7 +124,7 @@ def _holes(connection: Connection, wanted: Sequence[Series]) -> list[dict[str, A
                 "start_ms": start,
                 "end_ms": end,
                 "missing": series.grid.count(gap),
-                "why": reasons(gap, open_jobs[series.id]),
+                "why": reasons(gap, open_jobs.get(series.id, ())),
             }
         )
     return found

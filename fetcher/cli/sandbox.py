@@ -1,4 +1,4 @@
-"""`sandbox`: an exchange on loopback that speaks Binance's wire format."""
+"""`sandbox`: venues on loopback that speak the wire formats of Binance and of every other source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def sandbox(  # noqa: PLR0913, PLR0917 (each is an option of its own)
         str, typer.Option("--latency", metavar="DURATION", help="Added to each answer, like 80ms.")
     ] = "0ms",
     fault: Annotated[
-        Texts, typer.Option("--fault", metavar="NAME=CHANCE", help=f"{', '.join(FAULTS)}; transient, all.")
+        Texts,
+        typer.Option("--fault", metavar="[VENUE:]NAME=CHANCE", help=f"{', '.join(FAULTS)}; transient, all."),
     ] = None,
     fault_path: Annotated[
         Texts, typer.Option("--fault-path", metavar="PATH", help=f"Where faults happen; else {KLINES}.")
@@ -58,14 +59,28 @@ def sandbox(  # noqa: PLR0913, PLR0917 (each is an option of its own)
     weight_limit: Annotated[int, typer.Option("--weight-limit", min=1, help="Request weight per minute.")] = 6_000,
     ban_after: Annotated[int, typer.Option("--ban-after", min=1, help="Requests during a 429 until 418.")] = 10,
     ban_seconds: Annotated[int, typer.Option("--ban-seconds", min=1, help="How long a 418 lasts.")] = 120,
+    venue_down: Annotated[
+        Texts, typer.Option("--venue-down", metavar="VENUE=START/END", help="Nobody is answered then; or always.")
+    ] = None,
+    venue_outage: Annotated[
+        Texts, typer.Option("--venue-outage", metavar="VENUE=START/END", help="Minutes that this venue never had.")
+    ] = None,
+    venue_limit: Annotated[
+        Texts, typer.Option("--venue-limit", metavar="VENUE=COUNT/SPAN", help="Requests, like okx=40/2s.")
+    ] = None,
+    venue_ahead: Annotated[
+        Texts, typer.Option("--venue-ahead", metavar="VENUE=DURATION", help="Its clock's error, like -250ms.")
+    ] = None,
 ) -> int:  # fmt: skip
     """Run an exchange on this machine, to try things out.
 
-    It speaks Binance's wire format, needs no network, and ends when interrupted. Point a source's `base_urls` at it.
-    Options for faults, outages, off-grid stretches and listings may be given several times.
+    It speaks Binance's wire format, and below /okx, /kraken, /coinbase, /coingecko and /yahoo theirs. It needs no
+    network, and ends when interrupted. Point a source's `base_urls` or `base_url` at it. Options for faults, outages,
+    off-grid stretches, listings and venues may be given several times; the venue * means all.
 
     Example: python -m fetcher sandbox --port 8080 --outage 2024-03-01T02:00/2024-03-01T04:30 --fault html=0.03
     """
+    own_faults, venue_faults = read.split_faults(fault or ())
     serve(
         read.SandboxOptions(
             host=host,
@@ -80,13 +95,16 @@ def sandbox(  # noqa: PLR0913, PLR0917 (each is an option of its own)
             ),
             clock=clock,
             latency_seconds=read.read_seconds(latency),
-            faults=read.read_chances(fault or ()),
+            faults=read.read_chances(own_faults),
             fault_paths=tuple(fault_path or [KLINES]),
             fault_seed=fault_seed,
             severity=Severity(hang_seconds=read.read_seconds(hang), retry_after=retry_after),
             weight_limit=weight_limit,
             ban_after=ban_after,
             ban_seconds=ban_seconds,
+            venues=read.read_venues(
+                venue_faults, venue_down or (), venue_outage or (), venue_limit or (), venue_ahead or ()
+            ),
         )
     )
     return 0

@@ -1,7 +1,8 @@
 """`sources`: whom we ask and how they are; `sources reset` asks again what rests.
 
 JSON: `{"sources": [{"endpoint", "source", "state", "why", "until_ms", "breaker", "requests", "errors", "latency_ms",
-"last_ok_ms", "last_error", "last_error_ms", "used", "weight_limit"}]}`; of reset: `{"reset": endpoints}`.
+"last_ok_ms", "last_error", "last_error_ms", "used", "weight_limit", "budget_ms", "hour", "day"}]}`, the last two null
+or `{"requests", "errors", "success": 0…1, "p50_ms", "p95_ms"}`; of reset: `{"reset": endpoints}`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from db import endpoints
+from db import endpoints, health
 from db.engine import reading, writing
-from fetcher.cli.endpoints import endpoint_states
+from fetcher.cli.endpoints import Account, endpoint_states
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.errors import ConfigError
+from fetcher.model import DAY, HOUR
+from fetcher.observe.progress import duration
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from db.health import Spell
     from fetcher.cli.endpoints import EndpointState
     from fetcher.cli.invocation import Invocation
+    from fetcher.config import Config
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -28,7 +35,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def sources(ctx: typer.Context) -> int:
     """Show how each source is, and when a resting one is asked again.
 
-    With its request weight reserved this minute, its requests, their latency and the last error.
+    With its breaker, its request weight reserved in the current span, and over the last hour and day how many requests
+    were answered well and how fast: half of the answers, and 95 of 100, came within so many milliseconds.
 
     Example: python -m fetcher sources
     """
@@ -36,14 +44,14 @@ def sources(ctx: typer.Context) -> int:
         return 0
     call: Invocation = ctx.obj
     with call.database() as engine, reading(engine) as connection:
-        states = endpoint_states(endpoints.read_all(connection), call.config, call.clock.now_ms())
+        states = read_states(connection, call.config, call.clock.now_ms())
     if call.as_json:
         put_json({"sources": [as_dict(each) for each in states]})
-    elif not states:
-        typer.echo("No source was asked yet; `doctor` asks each of them.")
     else:
-        columns = ["endpoint", "state", "#weight", "#requests", "#errors", "#ms", "last answer", "last error"]
+        columns = ["endpoint", "state", "breaker", "#weight", "last hour", "last day", "last answer", "last error"]
         put_table(columns, [_row(each) for each in states])
+        if not any(each.last_ok_ms or each.last_error_ms for each in states):
+            typer.echo("No source was asked yet; `doctor` asks each of them.")
     return 0
 
 
@@ -66,13 +74,23 @@ def reset(
         if name is not None and name not in known:
             raise ConfigError(f"no source is called {name!r}; known: {', '.join(sorted(known))}")
         count = endpoints.reset(connection, name)
-        states = endpoint_states(endpoints.read_all(connection), call.config, call.clock.now_ms())
+        rows = endpoints.read_all(connection)
+        states = endpoint_states(rows, call.config, call.clock.now_ms())
     if call.as_json:
         put_json({"reset": count})
     else:
-        mine = [each.endpoint for each in states if name in {None, each.source, each.endpoint}]
+        asked = {row.endpoint for row in rows}
+        mine = [s.endpoint for s in states if name in {None, s.source, s.endpoint} and s.endpoint in asked]
         typer.echo(f"May be asked again: {', '.join(mine)}." if mine else "No source was asked yet: nothing rests.")
     return 0
+
+
+def read_states(connection: Connection, config: Config, now_ms: int) -> list[EndpointState]:
+    """Every endpoint of the configured sources, from the database alone: nobody is asked, no client is made."""
+    account = Account(
+        health.read(connection, now_ms - HOUR), health.read(connection, now_ms - DAY), health.budget_spans(connection)
+    )
+    return endpoint_states(endpoints.read_all(connection), config, now_ms, account)
 
 
 def as_dict(state: EndpointState) -> dict[str, Any]:
@@ -80,11 +98,20 @@ def as_dict(state: EndpointState) -> dict[str, Any]:
     return asdict(state)
 
 
+def spell_words(spell: Spell | None) -> str:
+    """`99.2 % of 1,204, 80/310 ms`: how many requests were answered well, and within how long half and 95 % of them."""
+    if spell is None:
+        return "-"
+    share = "100" if spell.success == 1 else f"{min(spell.success * 100, 99.9):.1f}"
+    times = "" if spell.p50_ms is None or spell.p95_ms is None else f", {spell.p50_ms:,.0f}/{spell.p95_ms:,.0f} ms"
+    return f"{share} % of {spell.requests:,}{times}"
+
+
 def _row(each: EndpointState) -> tuple[object, ...]:
-    limit = "?" if each.weight_limit is None else f"{each.weight_limit:,}"
-    latency = "-" if each.latency_ms is None else f"{each.latency_ms:,.0f}"
+    span = duration(each.budget_ms / 1000)
+    weight = "-" if each.weight_limit is None else f"{each.used:,}/{each.weight_limit:,} in {span}"
     error = "-" if each.last_error is None else f"{utc(each.last_error_ms)} {each.last_error}"
     return (
-        each.endpoint, each.sentence, f"{each.used:,}/{limit}", each.requests, each.errors, latency,
+        each.endpoint, each.sentence, each.breaker, weight, spell_words(each.hour), spell_words(each.day),
         utc(each.last_ok_ms), error,
     )  # fmt: skip

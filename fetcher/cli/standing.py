@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class Standing:
     """One series; times in ms UTC, everything else in candles or slots.
 
-    `stored` counts all its rows, `by_source` the same by who served them. `expected`, `absent` and `missing` are slots
-    of the wanted range `[from_ms, until_ms)`; `missing` = `queued` + `failed` + `unplanned`. `until_ms` is None before
-    the first run; `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
+    `stored` counts all its rows, `by_source` the same by who served them, `fallback_rows` those of others than the
+    preferred source. `expected`, `absent` and `missing` are slots of the wanted range `[from_ms, until_ms)`;
+    `missing` = `queued` + `failed` + `unplanned`. `until_ms` is None before the first run; `newest_ms` is the close of
+    the newest stored candle, `lag_ms` its age.
     """
 
     series: Series
@@ -45,6 +46,7 @@ class Standing:
     jobs_waiting: int
     jobs_failed: int
     last_error: str | None
+    fallback_rows: int = 0
 
     @property
     def complete(self) -> float | None:
@@ -89,6 +91,7 @@ def standing(
         jobs_waiting=len(waiting),
         jobs_failed=len(lost),
         last_error=next((job.last_error for job in sorted(jobs, key=_failed_first) if job.last_error), None),
+        fallback_rows=by_source.total() - by_source[series.sources[0]],
     )
 
 

@@ -2,8 +2,9 @@
 
 JSON: `{"series": [{"symbol", "timeframe", "from_ms", "until_ms", "stored", "by_source": {name: rows}, "expected",
 "absent", "missing", "queued", "failed", "unplanned", "complete": 0…1, "newest_ms", "lag_ms", "jobs_waiting",
-"jobs_failed", "last_error"}], "total": {"stored", "expected", "absent", "missing", "complete"}, "sources": [as in
-`sources`], "last_run": {"kind", "started_ms", "ended_ms", "outcome", "exit_code"} or null}`.
+"jobs_failed", "last_error", "fallback_rows"}], "total": {"stored", "expected", "absent", "missing", "fallback_rows",
+"complete"}, "sources": [as in `sources`], "last_run": {"kind", "started_ms", "ended_ms", "outcome", "exit_code"} or
+null}`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from db import coverage, endpoints, jobs, state
+from db import coverage, jobs, state
 from db import series as series_rows
 from db.engine import reading
 from fetcher.cli.choose import configured_series
-from fetcher.cli.endpoints import endpoint_states
 from fetcher.cli.show import plain, put_json, put_table, utc
-from fetcher.cli.sources import as_dict
+from fetcher.cli.sources import as_dict, read_states
 from fetcher.cli.standing import Standing, standing
 from fetcher.observe.progress import duration
 
@@ -38,8 +38,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def status(ctx: typer.Context) -> int:
     """Show how far each series is, and what it lacks.
 
-    What is stored and from whom, what is proven absent, what is missing and why. Reads coverage, never the candles, so
-    it is as quick for a billion rows as for one.
+    What is stored and from whom, how much of it by others than the preferred source, what is proven absent, what is
+    missing and why. Reads coverage, never the candles, so it is as quick for a billion rows as for one.
 
     Example: python -m fetcher status
     """
@@ -55,7 +55,7 @@ def status(ctx: typer.Context) -> int:
             standing(series, covered.get(series.id, ()), open_jobs[series.id], names, now)
             for series in configured_series(connection, call.config)
         ]
-        states = endpoint_states(endpoints.read_all(connection), call.config, now)
+        states = read_states(connection, call.config, now)
         last = next(iter(state.recent_runs(connection, 1)), None)
     if call.as_json:
         put_json(_as_json(places, states, last))
@@ -65,7 +65,8 @@ def status(ctx: typer.Context) -> int:
 
 
 def _put(places: Sequence[Standing], states: Sequence[EndpointState], last: RunRow | None) -> None:
-    columns = ["symbol", "tf", "from", "until", "#stored", "by source", "#absent", "#missing", "#complete", "#lag"]
+    columns = ["symbol", "tf", "from", "until", "#stored", "by source"]
+    columns += ["#fallback", "#absent", "#missing", "#complete", "#lag"]
     rows = [_row(place) for place in places]
     if len(rows) > 1:
         rows.append(_total_row(places))
@@ -86,8 +87,8 @@ def _row(place: Standing) -> tuple[object, ...]:
     lag = "-" if place.lag_ms is None else duration(place.lag_ms / 1000)
     return (
         place.series.symbol, place.series.timeframe.name, utc(place.from_ms), utc(place.until_ms), place.stored,
-        " ".join(f"{name} {rows:,}" for name, rows in place.by_source.items()) or "-", place.absent, place.missing,
-        percent(place.complete), lag, why(place),
+        " ".join(f"{name} {rows:,}" for name, rows in place.by_source.items()) or "-", place.fallback_rows,
+        place.absent, place.missing, percent(place.complete), lag, why(place),
     )  # fmt: skip
 
 
@@ -95,7 +96,8 @@ def _total_row(places: Sequence[Standing]) -> tuple[object, ...]:
     missing, expected = sum(p.missing for p in places), sum(p.expected for p in places)
     share = (expected - missing) / expected if expected else None
     stored, absent = sum(p.stored for p in places), sum(p.absent for p in places)
-    return ("all", "", "", "", stored, "", absent, missing, percent(share), "", "")
+    fallback = sum(p.fallback_rows for p in places)
+    return ("all", "", "", "", stored, "", fallback, absent, missing, percent(share), "", "")
 
 
 def percent(share: float | None) -> str:
@@ -135,6 +137,7 @@ def _as_json(places: Sequence[Standing], states: Sequence[EndpointState], last: 
             "expected": expected,
             "absent": sum(p.absent for p in places),
             "missing": missing,
+            "fallback_rows": sum(p.fallback_rows for p in places),
             "complete": (expected - missing) / expected if expected else None,
         },
         "sources": [as_dict(each) for each in states],

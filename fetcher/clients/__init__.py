@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 # By name, so that a run with nothing to ask imports no HTTP library (0.1 s of each cron start).
 CLIENTS = {
     "binance": "fetcher.clients.binance:BinanceAPIClient",
+    "ccxt": "fetcher.clients.ccxt_exchange:CcxtAPIClient",
+    "coingecko": "fetcher.clients.coingecko:CoinGeckoAPIClient",
+    "yahoo": "fetcher.clients.yahoo:YahooFinanceAPIClient",
 }
 
 

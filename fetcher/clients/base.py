@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from fetcher.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
@@ -53,9 +53,10 @@ class Answer(Generic[T]):
 class Capabilities:
     """What a source can do and what it costs; the router asks only those that can.
 
-    Costs are in the source's own weight, of which a pool may use `weight_per_minute`. `time_cost` or `symbols_cost` 0
-    means that it has no such question. `look_back` is how far back it serves a timeframe, `max_span` the longest window of one request, both in ms
-    (not named: to the listing, and as many rows as a request holds). `has_volume`:
+    Costs are in the source's own weight, of which a pool may use `weight_per_minute`, counted in spans of `budget_ms`
+    (a source that counts by the second must not be asked a minute's worth at once). `time_cost` or `symbols_cost` 0
+    means that it has no such question. `look_back` is how far back it serves a timeframe, `max_span` the longest
+    window of one request, both in ms (not named: to the listing, and as many rows as a request holds). `has_volume`:
     whether rows carry a base volume; `omits_empty`: whether candles without trades are left out of its answers.
     """
 
@@ -65,6 +66,7 @@ class Capabilities:
     time_cost: int
     symbols_cost: int
     weight_per_minute: int
+    budget_ms: int = 60_000
     look_back: Mapping[str, int] = field(default_factory=dict)
     max_span: Mapping[str, int] = field(default_factory=dict)
     has_volume: bool = True
@@ -105,10 +107,11 @@ class BaseAPIClient(ABC):
     route: str
     capabilities: Capabilities
     endpoints: tuple[Endpoint, ...]
+    answer_age_ms: int = 0  # how old an answer may be when it arrives: what its source keeps and serves again
 
     @classmethod
     @abstractmethod
-    def configured(cls, source: str, settings: Any, clock: Clock) -> Self:
+    def configured(cls, source: str, settings: Any, clock: Clock) -> Self:  # noqa: ANN401 (its own section's model)
         """Make the client that a section of `sources:` asks for; `source` is the section's name."""
 
     def candles(self, endpoint: Endpoint, request: CandleRequest) -> Answer[WirePage]:
@@ -126,6 +129,19 @@ class BaseAPIClient(ABC):
     def market_id(self, symbol: str) -> str:
         """The source's id of a symbol by its usual rule, for while its list cannot be had: `BTCUSDT` of `BTC/USDT`."""
         return symbol.replace("/", "")
+
+    def resolve_configured(self, symbol: str, configured: str) -> str:
+        """The source's id of a symbol that the configuration maps to `configured`."""
+        del symbol
+        return configured
+
+    def resolve(self, symbol: str, markets: Collection[Market] | None) -> str:
+        """The source's id of a symbol, given its list (None while that cannot be had).
+
+        Raises UnknownSymbol where the list shows that a person has to choose.
+        """
+        listed = (market.id for market in markets or () if market.symbol == symbol)
+        return next(listed, None) or self.market_id(symbol)
 
     @abstractmethod
     def used_weight(self, record: HttpRecord) -> int | None:

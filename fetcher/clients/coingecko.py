@@ -126,6 +126,11 @@ class CoinGeckoAPIClient(BaseAPIClient):
         """The market id of a symbol; UnknownSymbol with the candidates where its ticker means several coins."""
         return coin_id(self.source, symbol, self._configured_ids, markets)
 
+    def resolve_configured(self, symbol: str, configured: str) -> str:
+        """The market id of a configured coin id: the quote currency belongs to it."""
+        del configured
+        return self.resolve(symbol, None)
+
     def market_id(self, symbol: str) -> str:
         """The market id while the list of coins cannot be had; CannotServe where only the list could tell."""
         return self.resolve(symbol, None)

@@ -45,7 +45,7 @@ def cut(page: WirePage, request: CandleRequest, window: Window) -> WirePage:
     if request.limit is not None:
         rows = rows[-request.limit :] if request.start is None else rows[: request.limit]
     inside = tuple(row for row in page.spoiled if row.open_time is None or window.start <= row.open_time < window.end)
-    return WirePage(rows, inside)
+    return WirePage(rows, inside, page.as_of_ms)
 
 
 def _written(span: int) -> str:

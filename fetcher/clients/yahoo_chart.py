@@ -96,7 +96,7 @@ def _page(cells: zip[tuple[Any, ...]], known_until: int | None, timeframe: Timef
     for name in ("volume", "taker_base", "taker_quote"):
         page[name] = np.nan
     page["trades"], page["close_time"] = -1, UNKNOWN_TIME
-    return WirePage(page, tuple(spoiled))
+    return WirePage(page, tuple(spoiled), last_end)
 
 
 def _are_numbers(values: list[Any]) -> bool:

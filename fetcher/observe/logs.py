@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from urllib.parse import unquote, urlsplit
 
 from fetcher.clock import format_utc
-from fetcher.events import Attempt, JobEnded, PageStored, Planned
+from fetcher.events import Attempt, CrossChecked, JobEnded, PageStored, Planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,6 +97,12 @@ def _log(fact: Fact) -> None:
             LOG.debug("planned %d jobs for %d candles", fact.jobs, fact.slots)
         case PageStored():
             _log_page(fact)
+        case CrossChecked(kinds=()):
+            LOG.debug("%s: %s agrees", fact.series, fact.source)
+        case CrossChecked(kinds=("not_compared",)):
+            LOG.debug("%s", fact.message)
+        case CrossChecked():
+            LOG.warning("%s disagrees (%s): %s", fact.source, ", ".join(fact.kinds), fact.message)
 
 
 def _log_page(fact: PageStored) -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from db.breakers import Tally
+from db.health import HOUR_MS, bucket
+
+if TYPE_CHECKING:
+    from fetcher.clock import Clock
+
+FLUSH_SECONDS = 30.0  # what a killed process loses of the account at most, and how often a long one writes it
 
 
 @dataclass(slots=True)
@@ -13,6 +21,7 @@ class _Sum:
     requests: int = 0
     errors: int = 0
     latency_ms: float = 0.0
+    latency: Counter[int] = field(default_factory=Counter)
     last_ok_ms: int | None = None
     last_error: str | None = None
     last_error_ms: int | None = None
@@ -20,7 +29,17 @@ class _Sum:
     def tally(self) -> Tally:
         answered = self.requests - self.errors
         mean = self.latency_ms / answered if answered else None
-        return Tally(self.requests, self.errors, mean, self.last_ok_ms, self.last_error, self.last_error_ms)
+        return Tally(
+            self.requests, self.errors, mean, self.last_ok_ms, self.last_error, self.last_error_ms, dict(self.latency)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HourOf:
+    """One endpoint in the hour that begins at `hour_ms` (ms UTC)."""
+
+    hour_ms: int
+    endpoint: str
 
 
 class Health:
@@ -28,26 +47,39 @@ class Health:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._sums: dict[str, _Sum] = {}
+        self._sums: dict[HourOf, _Sum] = {}
+        self._drained_at: float | None = None
 
     def answered(self, endpoint: str, seconds: float, now_ms: int) -> None:
         """Count a good answer that took `seconds`."""
         with self._lock:
-            tally = self._sums.setdefault(endpoint, _Sum())
+            tally = self._sum(endpoint, now_ms)
             tally.requests += 1
             tally.latency_ms += seconds * 1000
+            tally.latency[bucket(seconds * 1000)] += 1
             tally.last_ok_ms = now_ms
 
     def failed(self, endpoint: str, error: str, now_ms: int) -> None:
         """Count a request that failed, for whatever reason."""
         with self._lock:
-            tally = self._sums.setdefault(endpoint, _Sum())
+            tally = self._sum(endpoint, now_ms)
             tally.requests += 1
             tally.errors += 1
             tally.last_error, tally.last_error_ms = error, now_ms
 
-    def drain(self) -> dict[str, Tally]:
-        """Everything tallied so far, by endpoint."""
+    def due(self, clock: Clock) -> bool:
+        """Whether it is time to write down what was tallied: something was, and the last time is half a minute ago."""
+        with self._lock:
+            if self._drained_at is None:
+                self._drained_at = clock.elapsed()
+            return bool(self._sums) and clock.elapsed() - self._drained_at >= FLUSH_SECONDS
+
+    def drain(self, clock: Clock) -> dict[HourOf, Tally]:
+        """Everything tallied so far, the earliest hour first."""
         with self._lock:
             sums, self._sums = self._sums, {}
-        return {endpoint: each.tally() for endpoint, each in sums.items()}
+            self._drained_at = clock.elapsed()
+        return {hour: sums[hour].tally() for hour in sorted(sums, key=lambda each: (each.hour_ms, each.endpoint))}
+
+    def _sum(self, endpoint: str, now_ms: int) -> _Sum:
+        return self._sums.setdefault(HourOf(now_ms - now_ms % HOUR_MS, endpoint), _Sum())

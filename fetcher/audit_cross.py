@@ -1,0 +1,271 @@
+"""Cross-source validation: what is stored of one source against what another one answers now. Nothing is stored of it.
+
+`cross` looks at a few pages of every series, for `audit --cross`; `sample` at one page of one series, in every run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import select
+
+from db import candles, coverage, state
+from db.engine import reading, writing
+from db.schema import cache
+from db.series import source_ids
+from fetcher.clock import format_utc
+from fetcher.crosscheck import ENOUGH, INDEX, STALE, VENUE, compare, in_common
+from fetcher.errors import CannotServe, SourceError, Stopped
+from fetcher.events import CrossChecked
+from fetcher.model import CANDLE, HOUR, Window
+from fetcher.validation import DataValidator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from fetcher.clock import Clock
+    from fetcher.line import SourceLine
+    from fetcher.model import Rows, Series
+    from fetcher.router import APIRouter, Served
+
+NOT_COMPARED = "not_compared"  # the other source could not be asked, or has too few of these candles
+
+PAGE_ROWS = 500  # of one comparison of `cross`
+SAMPLE_ROWS = 100
+SAMPLE_EVERY_MS = HOUR
+_EVER = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFinding:
+    """What `other` disagrees about with the candles stored of `source`, in `[start_ms, end_ms)` (ms UTC).
+
+    `kind` is one of crosscheck.KINDS, or NOT_COMPARED with the reason as `message`.
+    """
+
+    series: Series
+    source: str
+    other: str
+    kind: str
+    start_ms: int
+    end_ms: int
+    rows: int
+    message: str
+    repaired: bool = False  # never: which of two sources is right is not for us to say
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether two sources were compared and differ."""
+        return self.kind != NOT_COMPARED
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A window of candles stored of `source` that `other` can be asked about; `newest`: nothing newer is stored."""
+
+    series: Series
+    source: str
+    other: SourceLine
+    window: Window
+    kinds: tuple[str, str]
+    newest: bool
+
+
+def cross(
+    router: APIRouter, engine: Engine, all_series: Sequence[Series], *, windows: int, seed: int
+) -> list[CrossFinding]:
+    """Compare the newest page and `windows` older ones (chosen by `seed`) of every series with a second source.
+
+    Series of which no two sources offer the timeframe, or of which nothing is stored, are passed over. A source that
+    cannot be reached is asked once. Raises Stopped.
+    """
+    rng, unreachable = Random(seed), dict[str, str]()
+    found: list[CrossFinding] = []
+    for series in all_series:
+        told: set[str] = set()
+        for page in _pages(router, engine, series, PAGE_ROWS, windows, rng):
+            other = page.other.source
+            if other in unreachable:
+                if other not in told:
+                    found.append(_not_compared(page, unreachable[other]))
+                told.add(other)
+                continue
+            try:
+                found += _compared(router, engine, page)
+            except SourceError as error:
+                found.append(_not_compared(page, str(error)))
+                if not isinstance(error, CannotServe):
+                    unreachable[other] = str(error)
+                    told.add(other)
+    return found
+
+
+def sample(
+    router: APIRouter, engine: Engine, all_series: Sequence[Series], clock: Clock, now_ms: int
+) -> CrossChecked | None:
+    """Compare the newest candles of the series that was compared the longest ago; None when none is due, or stopped.
+
+    A series is due when `now_ms` is SAMPLE_EVERY_MS after its last time, whatever that brought. One question to one
+    source; no library is loaded before a series is due.
+    """
+    for series in _due(engine, all_series, now_ms):
+        page = next(_pages(router, engine, series, SAMPLE_ROWS, 0, Random(0)), None)
+        if page is None:
+            _remember(engine, series, None, clock.now_ms())
+            continue
+        try:
+            found = _compared(router, engine, page)
+        except SourceError as error:
+            found = [_not_compared(page, str(error))]
+        except Stopped:
+            return None
+        kinds = tuple(dict.fromkeys(each.kind for each in found))
+        message = "; ".join(each.message for each in found)
+        fact = CrossChecked(str(series), page.other.source, kinds, message)
+        _remember(engine, series, fact, clock.now_ms())
+        return fact
+    return None
+
+
+def _due(engine: Engine, all_series: Sequence[Series], now_ms: int) -> list[Series]:
+    """The series with a second source that are due, the longest waiting first."""
+    with_two = [series for series in all_series if len(series.sources) > 1]
+    if not with_two:
+        return []
+    with reading(engine) as connection:
+        rows = connection.execute(select(cache.c.key, cache.c.fetched_ms).where(cache.c.key.like("cross:%")))
+        asked: dict[str, int] = {key: ms for key, ms in rows}  # noqa: C416 - Row is no tuple to the type checker
+    # a time after now is left from a clock that was ahead: it must not silence a series
+    last = {series.id: min(asked.get(_key(series), 0), now_ms) for series in with_two}
+    due = [
+        series
+        for series in with_two
+        if now_ms - last[series.id] >= SAMPLE_EVERY_MS or asked.get(_key(series), 0) > now_ms
+    ]
+    return sorted(due, key=lambda series: last[series.id])
+
+
+def _remember(engine: Engine, series: Series, fact: CrossChecked | None, now_ms: int) -> None:
+    said = {} if fact is None else {"source": fact.source, "kinds": fact.kinds, "message": fact.message}
+    with writing(engine) as connection:
+        state.cache_put(connection, _key(series), json.dumps(said), now_ms)
+
+
+def _key(series: Series) -> str:
+    return f"cross:{series.id}"
+
+
+def _pages(router: APIRouter, engine: Engine, series: Series, rows: int, older: int, rng: Random) -> Iterator[Page]:
+    """The newest page that can be compared, then so many older ones, at random, within the other source's reach."""
+    lines = list(router.lines_for(series))
+    if len(lines) < 2 or series.lacks_grid:  # noqa: PLR2004 - one to compare, one to compare with
+        return
+    with reading(engine) as connection:
+        names = {source_id: name for name, source_id in source_ids(connection).items()}
+        known = coverage.read(connection, series.id, 0, _EVER)
+    stored = [each for each in known if each.state == coverage.STORED]
+    parts: list[Page] = []
+    for each in reversed(stored):
+        source = names.get(each.source_id or 0, "")
+        other = next(line for line in lines if line.source != source)
+        kinds = (_kind(next((line for line in lines if line.source == source), None)), _kind(other))
+        window = _within_reach(other, series, Window(each.start_ms, each.end_ms))
+        size = min(rows, other.client.capabilities.rows_per_request, _longest(other, series))
+        newest = each is stored[-1]
+        for part in _cut_from_end(series, window, size):
+            parts.append(Page(series, source, other, part, kinds, newest))
+            newest = False
+    if parts:
+        yield parts[0]
+        yield from (parts[n] for n in sorted(rng.sample(range(1, len(parts)), min(older, len(parts) - 1))))
+
+
+def _kind(line: SourceLine | None) -> str:
+    """What a source's prices are: one that counts no base volume trades nothing, but averages those that do."""
+    return VENUE if line is None or line.client.capabilities.has_volume else INDEX
+
+
+def _within_reach(line: SourceLine, series: Series, window: Window) -> Window:
+    reach = line.client.capabilities.look_back.get(series.timeframe.name)
+    oldest = 0 if reach is None else series.grid.next(line.server.guess_ms() - reach)
+    return Window(min(max(window.start, oldest), window.end), window.end)
+
+
+def _longest(line: SourceLine, series: Series) -> int:
+    span = line.client.capabilities.max_span.get(series.timeframe.name)
+    return PAGE_ROWS if span is None else max(1, span // series.timeframe.ms)
+
+
+def _cut_from_end(series: Series, window: Window, rows: int) -> Iterator[Window]:
+    """A window in pages, the newest first; an oldest one of too few candles is left out."""
+    end = window.end
+    while end > window.start:
+        start = max(window.start, series.grid.advance(series.grid.ceil(end), -rows))
+        if series.grid.count(Window(start, end)) >= ENOUGH:
+            yield Window(start, end)
+        end = start
+
+
+def _compared(router: APIRouter, engine: Engine, page: Page) -> list[CrossFinding]:
+    """Ask the other source about a page; raises SourceError and Stopped as the router does."""
+    series, other = page.series, page.other.source
+    served = router.candles(series, page.window.start, page.window.end, only=other)
+    verdict = DataValidator().check(served.page, series.grid, page.window, served.proven_ms)
+    theirs = verdict.rows
+    with reading(engine) as connection:
+        ours = _stored(connection, page, _comparable(page, served))
+    refused = Counter([each.reason for each in verdict.refused])
+    refused.update({"off_grid": len(verdict.off_grid)} if len(verdict.off_grid) else {})
+    found = [
+        CrossFinding(
+            series, page.source, other, each.kind, each.start_ms, each.end_ms, each.rows, _where(page, each.message)
+        )
+        for each in compare(ours, theirs, series.timeframe, *page.kinds, names=(page.source, other), newest=page.newest)
+        if each.kind != STALE or not refused  # what was sent and refused is not missing
+    ]
+    common = in_common(ours, theirs)
+    if common < ENOUGH and not found:
+        text = f"{other} has {common} of these {len(ours)} candles, too few to compare"
+        if served.proven_ms is None:
+            text = f"{other} does not tell its time, so that none of its candles is known to be closed"
+        if refused:
+            text += f"; refused: {', '.join(f'{count} {reason}' for reason, count in sorted(refused.items()))}"
+        return [_not_compared(page, text)]
+    return found
+
+
+def _comparable(page: Page, served: Served) -> Window:
+    """What the other source was asked of the page and can have closed candles of."""
+    asked = page.window if served.window is None else page.window.intersect(served.window)
+    if served.proven_ms is None:
+        return asked
+    return Window(asked.start, max(asked.start, min(asked.end, page.series.grid.floor(served.proven_ms))))
+
+
+def _stored(connection: Connection, page: Page, window: Window) -> Rows:
+    """What is stored of the page's own source: shape (n,), dtype CANDLE."""
+    rows = candles.read(connection, page.series.id, window.start, window.end)
+    rows = rows[rows["source_id"] == source_ids(connection).get(page.source, -1)]
+    ours = np.empty(len(rows), dtype=CANDLE)
+    for name in CANDLE.names or ():
+        ours[name] = rows[name]
+    return ours
+
+
+def _not_compared(page: Page, reason: str) -> CrossFinding:
+    window = page.window
+    return CrossFinding(
+        page.series, page.source, page.other.source, NOT_COMPARED, window.start, window.end,
+        page.series.grid.count(window), _where(page, f"not compared with {page.other.source}: {reason}"),
+    )  # fmt: skip
+
+
+def _where(page: Page, text: str) -> str:
+    return f"{page.series} {format_utc(page.window.start)} … {format_utc(page.window.end)}: {text}"
