@@ -31,14 +31,15 @@ NOW = 1_790_000_000_000
         (Contradicted("two words"), 1, Aftermath("queued", "two words", NOW + 5_000, 1)),
         (Unproven("newest edge"), 1, Aftermath("queued", "newest edge", NOW + int(LATER_SECONDS * 1000), 1)),
         (CannotServe("refused"), 1, Aftermath("queued", "refused", NOW + int(LATER_SECONDS * 1000), 1)),
-        (UnknownSymbol("no such market"), 1, Aftermath("failed", "no such market")),
-        (AuthenticationFailed("key"), 1, Aftermath("failed", "key")),
+        (Unproven("newest edge"), 99, Aftermath("queued", "newest edge", NOW + 21_600_000, JOB_ATTEMPTS - 1)),
+        (UnknownSymbol("no such market"), 1, Aftermath("queued", "no such market", NOW + 3_600_000)),
+        (AuthenticationFailed("key"), 1, Aftermath("queued", "key", NOW + 3_600_000)),
         (KeyError("bug"), 1, Aftermath("queued", "KeyError: 'bug'", NOW + 5_000, 1)),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
 def test_a_failure_decides_how_the_job_goes_on(error: Exception, attempts: int, end: Aftermath) -> None:
-    """A rest is waited for, a refused market is given up, everything else is due again later and later."""
+    """A rest is waited for, what a person must mend is asked hourly, everything else later and later."""
     assert after_failure(error, attempts, NOW) == end
 
 
