@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fetcher.aftermath import after_failure
+from fetcher.aftermath import PATIENCE_SECONDS, after_failure
 from fetcher.errors import Contradicted, Stopped, Unproven
 from fetcher.events import JobEnded, PageStored
 from fetcher.gaps import pages
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from fetcher.jobqueue import JobQueue
     from fetcher.storage import Page, Storage
 
-PATIENCE_SECONDS = 30.0  # a run waits for jobs due within this, and ends when everything rests longer
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 BEAT_SECONDS = 30.0  # how often leases and run lock are renewed
 _LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING
 
+from db import endpoints
+from db.engine import writing
 from fetcher.audit import audit
 from fetcher.clock import Clock, format_utc, parse_utc
 from fetcher.model import DAY, HOUR, MINUTE, Timeframe, Window
 from fetcher.outcome import Outcome
+from fetcher.sandbox.control import spawn_sandbox
 from fetcher.sandbox.generated import GeneratedMarket
 from tests.integration.world import market, open_world, same_candles, window
 
@@ -162,3 +165,25 @@ def test_three_day_candles_are_complete_after_one_run(tmp_path: Path) -> None:
     with open_world(tmp_path, "--clock", format_utc(NOW)) as world:
         world.configure(market("BTC/USDT ETH/USDT", "3d", "2023-01-01"))
         assert world.run(20, clock=Clock(NOW)).outcome is Outcome.OK
+
+
+def test_another_host_is_asked_at_once(tmp_path: Path) -> None:
+    """Jobs do not keep the rest of a host that is no longer configured, nor one that was lifted."""
+    with open_world(tmp_path, "--clock", format_utc(NOW)) as world, spawn_sandbox("--clock", format_utc(NOW)) as shut:
+        shut.configure(faults={"status:451": 1.0})
+        world.configure(market("BTC/USDT", "1h", "2024-03-01"), url=shut.url)
+        assert world.run(10, clock=Clock(NOW)).exit_code == 1
+        world.configure(market("BTC/USDT", "1h", "2024-03-01"))
+        assert world.run(10, clock=Clock(NOW)).outcome is Outcome.OK
+
+
+def test_a_rest_that_is_lifted_is_over(tmp_path: Path) -> None:
+    """After `sources reset` the next run asks."""
+    with open_world(tmp_path, "--clock", format_utc(NOW)) as world:
+        world.configure(market("BTC/USDT", "1h", "2024-03-01"))
+        world.sandbox.script("status:403", 1)
+        world.sandbox.configure(retry_after=0)
+        assert world.run(10, clock=Clock(NOW)).exit_code == 1
+        with world.app(Clock(NOW)) as app, writing(app.engine) as connection:
+            endpoints.reset(connection)
+        assert world.run(10, clock=Clock(NOW)).outcome is Outcome.OK

@@ -24,7 +24,9 @@ NOW = 1_790_000_000_000
     ("error", "attempts", "end"),
     [
         (RateLimited("rest", NOW + 7_000), 3, Aftermath("queued", "rest", NOW + 7_000)),
-        (SourceDown("down", NOW + 60_000), 3, Aftermath("queued", "down", NOW + 60_000)),
+        (SourceDown("probed", NOW + 2_000), 3, Aftermath("queued", "probed", NOW + 2_000)),
+        (SourceDown("down", NOW + 60_000), 3, Aftermath("queued", "down", NOW)),
+        (RateLimited("banned", NOW + 900_000), 3, Aftermath("queued", "banned", NOW)),
         (SourceDown("tried"), 1, Aftermath("queued", "tried", NOW + 5_000, 1)),
         (SourceDown("tried"), 3, Aftermath("queued", "tried", NOW + 20_000, 3)),
         (BadPayload("html"), 2, Aftermath("queued", "html", NOW + 10_000, 2)),
