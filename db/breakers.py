@@ -74,7 +74,9 @@ def claim_probe(conn: Connection, endpoint: str, owner: str, now_ms: int, until_
             .where(
                 _c.endpoint == endpoint,
                 _c.breaker.in_((OPEN, HALF_OPEN)),
-                or_(_c.probe_until.is_(None), _c.probe_until <= now_ms),
+                or_(
+                    _c.probe_until.is_(None), _c.probe_until <= now_ms, _c.probe_until > until_ms
+                ),  # or of a clock ahead
             )
             .values(breaker=HALF_OPEN, probe_owner=owner, probe_until=until_ms)
         ).rowcount

@@ -45,7 +45,6 @@ _COUNT = select(func.count()).select_from(candles).where(*_WINDOW)
 _ERASE = delete(candles).where(*_WINDOW)
 _BEFORE = select(func.max(_c.open_time)).where(_c.series_id == bindparam("series"), _c.open_time < bindparam("ms"))
 _AFTER = select(func.min(_c.open_time)).where(_c.series_id == bindparam("series"), _c.open_time >= bindparam("ms"))
-_EXTENTS = select(_c.series_id, func.min(_c.open_time), func.max(_c.open_time), func.count()).group_by(_c.series_id)
 
 
 def insert(conn: Connection, series_id: int, source_id: int, rows: Rows) -> None:
@@ -95,11 +94,6 @@ def after(conn: Connection, series_id: int, ms: int) -> int | None:
 def erase(conn: Connection, series_id: int, start: int, end: int) -> int:
     """Delete the candles of `[start, end)`; how many there were."""
     return conn.execute(_ERASE, {"series": series_id, "start": start, "end": end}).rowcount
-
-
-def extent_by_series(conn: Connection) -> dict[int, tuple[int, int, int]]:
-    """First open time, last open time and count of each series that has candles. Reads every row: for audits."""
-    return {series_id: (first, last, rows) for series_id, first, last, rows in conn.execute(_EXTENTS)}
 
 
 def _raw(result: CursorResult[Any]) -> Any:  # noqa: ANN401 - the driver's own cursor

@@ -33,6 +33,7 @@ __all__ = [
     "add",
     "cancel",
     "claim",
+    "count_stuck",
     "counts",
     "counts_by_series",
     "drop_before",
@@ -49,6 +50,7 @@ __all__ = [
     "resize",
     "retry",
     "take_over",
+    "unstick",
 ]
 
 _c = jobs.c
@@ -166,8 +168,30 @@ def owners(conn: Connection) -> list[str]:
 
 
 def resize(conn: Connection, job_id: int, start: int, end: int) -> None:
-    """Give a job another window; an empty one is refused by the table (IntegrityError)."""
-    conn.execute(update(jobs).where(_c.id == job_id).values(start_ms=start, end_ms=end))
+    """Give a job that is not done another window; an empty one is refused by the table (IntegrityError)."""
+    conn.execute(update(jobs).where(_c.id == job_id, _c.status != DONE).values(start_ms=start, end_ms=end))
+
+
+def count_stuck(conn: Connection, now_ms: int, longest_wait_ms: int, given_up_ms: int) -> int:
+    """How many jobs `unstick` would free."""
+    found: int = conn.execute(select(func.count()).where(_stuck(now_ms, longest_wait_ms, given_up_ms))).scalar_one()
+    return found
+
+
+def unstick(conn: Connection, now_ms: int, longest_wait_ms: int, given_up_ms: int) -> int:
+    """Make due what waits longer than anything may, or was given up that long ago; how many.
+
+    A job given up gets one attempt, after which it is given up again.
+    """
+    freed = update(jobs).where(_stuck(now_ms, longest_wait_ms, given_up_ms))
+    return conn.execute(freed.values(status=QUEUED, not_before=now_ms, updated_ms=now_ms)).rowcount
+
+
+def _stuck(now_ms: int, longest_wait_ms: int, given_up_ms: int) -> ColumnElement[bool]:
+    return or_(
+        and_(_c.status == QUEUED, _c.not_before > now_ms + longest_wait_ms),
+        and_(_c.status == FAILED, _c.updated_ms < now_ms - given_up_ms),
+    )
 
 
 def drop_before(conn: Connection, series_id: int, ms: int) -> None:

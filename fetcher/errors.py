@@ -20,10 +20,6 @@ class RunLocked(FetcherError):
     """Another run holds the run lock: exit code 75, cron tries again."""
 
 
-class DatabaseUnusable(FetcherError):
-    """The database cannot be written or is too new for this program: exit code 1, nothing lost."""
-
-
 class SourceError(FetcherError):
     """A source did not serve what was asked; subclasses say what the router does next.
 

@@ -21,7 +21,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan was made: jobs queued now, jobs open in all, and slots that these jobs are to bring."""
+    """A plan was made: how many jobs it queued, and the slots that these are to bring or to ask about again."""
 
     jobs: int
     slots: int

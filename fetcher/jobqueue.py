@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from db import jobs
 from db import series as series_rows
 from db.engine import reading, writing
+from db.jobs import Scope
 from fetcher.errors import UnknownSymbol
 from fetcher.model import Series, Timeframe, Window
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from db.jobs import JobRow, Scope
+    from db.jobs import JobRow
     from db.series import SeriesRow
     from fetcher.asking import Listing
     from fetcher.clock import Clock
@@ -32,13 +33,21 @@ LEASE_SECONDS = 600.0
 
 def own_name() -> str:
     """Name this process as a lease owner: host, pid and its start time, which no later process repeats."""
-    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+    return f"{_host()} {os.getpid()} {_started(os.getpid())}"
+
+
+def _host() -> str:
+    """Name this host, and the pid namespace in which its pids mean anything (containers may share the host's name)."""
+    try:
+        return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').readlink().name}"
+    except OSError:
+        return socket.gethostname()
 
 
 def is_dead(owner: str) -> bool:
     """Whether an owner was a process of this host that no longer runs; of other hosts only time can tell (False)."""
     host, pid, started = owner.rsplit(" ", 2)
-    if host != socket.gethostname() or not pid.isdigit():
+    if host != _host() or not pid.isdigit():
         return False
     return _started(int(pid)) != started
 
@@ -85,7 +94,6 @@ class JobQueue:
         self._learning: dict[int, Lock] = {}
         self._series: dict[int, Series] = {}
         self._unknown: dict[int, str] = {}
-        self._renewed = 0.0
 
     def know(self, all_series: Iterable[Series]) -> None:
         """Take these series as they stand."""
@@ -117,8 +125,9 @@ class JobQueue:
         with writing(self._engine) as connection:
             return jobs.take_over(connection, dead)
 
-    def claim(self, limit: int, scope: Scope | None) -> list[JobRow]:
-        """Lease up to `limit` due jobs of the scope."""
+    def claim(self, limit: int, scope: Scope | None, patience: float) -> list[JobRow]:
+        """Lease up to `limit` due jobs of the scope, but none whose sources all rest for longer than `patience` s."""
+        scope = self._reachable(scope, patience)
         now = self._clock.now_ms()
         with reading(self._engine) as connection:  # a look costs the writer nothing; most looks find nothing new
             due = jobs.next_due(connection, scope)
@@ -128,16 +137,28 @@ class JobQueue:
             return jobs.claim(connection, self._owner, now, now + int(LEASE_SECONDS * 1000), limit, scope)
 
     def renew_leases(self) -> None:
-        """Keep what this process works on; called often, writes every few minutes."""
-        if self._clock.elapsed() - self._renewed > LEASE_SECONDS / 4:
-            self._renewed = self._clock.elapsed()
-            with writing(self._engine) as connection:
-                jobs.renew(connection, self._owner, self._clock.now_ms() + int(LEASE_SECONDS * 1000))
+        """Keep what this process works on."""
+        with writing(self._engine) as connection:
+            jobs.renew(connection, self._owner, self._clock.now_ms() + int(LEASE_SECONDS * 1000))
 
-    def next_due(self, scope: Scope | None) -> int | None:
-        """When the next job of the scope may be claimed, ms UTC; None when there is none."""
+    def next_due(self, scope: Scope | None, patience: float) -> int | None:
+        """When the next job of the scope may be claimed, ms UTC; None when there is none, or all their sources rest."""
+        scope = self._reachable(scope, patience)
         with reading(self._engine) as connection:
             return jobs.next_due(connection, scope)
+
+    def _reachable(self, scope: Scope | None, patience: float) -> Scope | None:
+        resting = self._router.resting(patience)
+        if not resting:
+            return scope
+        ids = self._series.keys() if scope is None or scope.series_ids is None else scope.series_ids
+        able = frozenset(number for number in ids if set(self.series(number).sources) - resting)
+        return Scope(able, None if scope is None else scope.start, None if scope is None else scope.end)
+
+    def resize(self, job_id: int, window: Window) -> None:
+        """Give a job the window that is left of it."""
+        with writing(self._engine) as connection:
+            jobs.resize(connection, job_id, window.start, window.end)
 
     def end(self, job_id: int, status: str, error: str | None, *, not_before: int, attempts: int | None) -> None:
         """Write down how a job left: done, queued again at `not_before`, or failed."""

@@ -13,7 +13,7 @@ from db.series import source_clock
 from fetcher.clients.base import CandleRequest, Market
 from fetcher.clients.http import HttpRecord
 from fetcher.errors import RateLimited, SourceDown, SourceError, most_hopeful
-from fetcher.model import DAY, MINUTE
+from fetcher.model import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fetcher.wire import WirePage
 
 _SYMBOLS_AGE_MS = DAY
-_ASK_AGAIN_MS = MINUTE  # after a time endpoint or a symbol list failed
+_ASK_AGAIN_SECONDS = 60.0  # after a time endpoint or a symbol list failed
 
 
 class SourceLine:
@@ -58,9 +58,10 @@ class SourceLine:
         self._lock = Lock()
         self._clock_lock = Lock()
         self._markets_lock = Lock()  # held while the list is asked for, so that it is asked for once
-        self._clock_asked_ms: int | None = None
+        self._clock_asked: float | None = None
         self._markets: list[Market] | None = None
-        self._markets_at = 0
+        self._markets_ms = 0
+        self._markets_again = 0.0
         self._proven_ms: int | None = None
 
     @property
@@ -93,15 +94,25 @@ class SourceLine:
         """One request for candles of a market by the source's own id."""
         return self.client.candles(endpoint, CandleRequest(market_id, timeframe, start, end, limit))
 
+    def rests_until(self) -> int:
+        """When the first of its endpoints may be asked again, ms UTC; in the past when one may now."""
+        return min(gate.rests_until() for gate in self._gates.values())
+
+    def rest(self, gate: Gate, error: RateLimited) -> None:
+        """Write down that an endpoint, or all of them, must rest; no thread of this process overlooks it."""
+        gate.rest(error)
+        for each in self._gates.values():
+            each.look_again()
+
     # the source's clock
 
     def claim_clock_reading(self) -> bool:
         """Whether the caller should read the time endpoint now; others wait here until it is done."""
         if self.server.is_fresh() or not self.client.capabilities.time_cost:
             return False
-        self._clock_lock.acquire()
-        now = self._clock.now_ms()
-        recent = self._clock_asked_ms is not None and now - self._clock_asked_ms < _ASK_AGAIN_MS
+        if not self._clock_lock.acquire(blocking=self.server.now_ms() is None):
+            return False  # somebody is asking; until then the older reading serves
+        recent = self._clock_asked is not None and self._clock.elapsed() - self._clock_asked < _ASK_AGAIN_SECONDS
         if self.server.is_fresh() or recent:
             self._clock_lock.release()
             return False
@@ -109,7 +120,7 @@ class SourceLine:
 
     def clock_reading_done(self) -> None:
         """Let the others go on, whether the reading came or not."""
-        self._clock_asked_ms = self._clock.now_ms()
+        self._clock_asked = self._clock.elapsed()
         self._clock_lock.release()
 
     def learn_clock(self, server_ms: int, record: HttpRecord) -> None:
@@ -153,9 +164,13 @@ class SourceLine:
             return self.client.resolve_configured(symbol, configured)
         return self.client.resolve(symbol, self._listed(ask))
 
-    def market(self, symbol: str, ask: Callable[[], object]) -> Market | None:
-        """What the source lists of a symbol; None when it does not, or its list cannot be had."""
-        return next((market for market in self._listed(ask) or () if market.symbol == symbol), None)
+    def trades(self, symbol: str, ask: Callable[[], object]) -> bool:
+        """Whether a market still trades by the source's list; True while that cannot be had."""
+        listed = self._listed(ask)
+        if listed is None:
+            return True
+        own = self.market_id(symbol, ask)
+        return any(market.trading for market in listed if market.id == own)
 
     def _listed(self, ask: Callable[[], object]) -> list[Market] | None:
         """Every market of the source, asked for at most once a day and kept in the database; None without any list."""
@@ -163,7 +178,7 @@ class SourceLine:
             return None
         with self._markets_lock:
             now = self._clock.now_ms()
-            if now - self._markets_at > _SYMBOLS_AGE_MS:
+            if abs(now - self._markets_ms) > _SYMBOLS_AGE_MS and self._clock.elapsed() >= self._markets_again:
                 self._load_markets(now, ask)
             return self._markets
 
@@ -172,16 +187,16 @@ class SourceLine:
         with reading(self._engine) as connection:
             cached = state.cache_get(connection, key)
         if cached is not None:
-            self._markets, self._markets_at = msgspec.json.decode(cached[0], type=list[Market]), cached[1]
+            self._markets, self._markets_ms = msgspec.json.decode(cached[0], type=list[Market]), cached[1]
             if abs(now - cached[1]) <= _SYMBOLS_AGE_MS:
                 return
         listed = ask()
-        if isinstance(listed, list):
-            with writing(self._engine) as connection:
-                state.cache_put(connection, key, msgspec.json.encode(listed).decode(), now)
-            self._markets, self._markets_at = listed, now
-        else:
-            self._markets_at = now - _SYMBOLS_AGE_MS + _ASK_AGAIN_MS
+        if not isinstance(listed, list):
+            self._markets_again = self._clock.elapsed() + _ASK_AGAIN_SECONDS
+            return
+        with writing(self._engine) as connection:
+            state.cache_put(connection, key, msgspec.json.encode(listed).decode(), now)
+        self._markets, self._markets_ms = listed, now
 
     # what answers tell
 

@@ -8,20 +8,20 @@ from db import series as series_rows
 from db.engine import reading, writing
 from db.jobs import Scope
 from db.series import WantedSeries as WantedRow
+from fetcher.errors import Stopped
 from fetcher.jobqueue import as_series
-from fetcher.model import Window
 from fetcher.results import read_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import Engine
 
     from fetcher.clock import Clock
     from fetcher.config import WantedSeries
-    from fetcher.events import Fact
+    from fetcher.events import Fact, Planned
     from fetcher.jobqueue import JobQueue
-    from fetcher.model import Series
+    from fetcher.model import Series, Window
     from fetcher.planning import Planning
     from fetcher.recovery import RecoveryManager
     from fetcher.results import RunResult
@@ -69,22 +69,47 @@ class CryptoDataFetcher:
         return all_series
 
     def _plan_and_work(self, deadline: float) -> RunResult:
-        self._queue.take_over_dead()
-        all_series = self._recovery.learn_grids(self.sync())
-        self._tell(self._planning.queue_missing(all_series))
-        self._recovery.work(Scope(frozenset(series.id for series in all_series)), deadline)
-        self._planning.settle_clocks(all_series)
-        return read_result(self._engine, all_series, timed_out=self._clock.elapsed() >= deadline)
+        all_series = self.sync()
+
+        def plan() -> Planned:
+            return self._planning.queue_missing(self._current(all_series))
+
+        self._work(plan, Scope(frozenset(series.id for series in all_series)), all_series, deadline)
+        late = self._clock.elapsed() >= deadline
+        return read_result(self._engine, [(series, None) for series in all_series], timed_out=late)
 
     def _backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
+        all_series = [series for series, _ in asked]
+        windows = [window for _, window in asked]
+
+        def plan() -> Planned:
+            return self._planning.queue_ranges(list(zip(self._current(all_series), windows, strict=True)))
+
+        start, end = min(w.start for w in windows), max(w.end for w in windows)
+        self._work(plan, Scope(frozenset(series.id for series in all_series), start, end), all_series, None)
+        return read_result(self._engine, asked)
+
+    def _work(
+        self, plan: Callable[[], Planned], scope: Scope, all_series: Sequence[Series], deadline: float | None
+    ) -> None:
+        """Plan and work; once more where a grid was learnt on the way, since it moves what is wanted."""
         self._queue.take_over_dead()
-        with_grid = self._recovery.learn_grids([series for series, _ in asked])
-        asked = [(series, window) for series, (_, window) in zip(with_grid, asked, strict=True)]
-        self._tell(self._planning.queue_ranges(asked))
-        within = Window(min(w.start for _, w in asked), max(w.end for _, w in asked))
-        self._recovery.work(Scope(frozenset(series.id for series, _ in asked), within.start, within.end))
-        self._planning.settle_clocks(with_grid)
-        return read_result(self._engine, [series for series, _ in asked], within=within)
+        try:
+            while True:
+                before = self._current(all_series)
+                self._tell(plan())
+                self._recovery.work(scope, deadline, self._book.beat)
+                if not any(old.lacks_grid and not new.lacks_grid for old, new in self._pairs(before)):
+                    break
+            self._planning.settle_clocks(self._current(all_series))
+        except Stopped:
+            return  # asked to leave while planning: what is queued waits for the next run
+
+    def _current(self, all_series: Sequence[Series]) -> list[Series]:
+        return [self._queue.series(series.id) for series in all_series]
+
+    def _pairs(self, before: Sequence[Series]) -> Iterable[tuple[Series, Series]]:
+        return zip(before, self._current(before), strict=True)
 
 
 def _same(rows: Sequence[series_rows.SeriesRow], wanted: Sequence[WantedRow]) -> bool:

@@ -60,7 +60,7 @@ def plan_series(series: Series, closed_until: int, known: Known, *, page_slots: 
     jobs: list[PlannedJob] = []
     for window in missing:
         if window.start >= newest:
-            if not _silent_tail(window, known):
+            if not is_silent_tail(window, known.absent):
                 jobs += _cut(series, TAIL, window, page_slots)
         elif window.end > oldest:
             jobs += _cut(series, GAP, window, page_slots)
@@ -95,7 +95,7 @@ def _cut(series: Series, kind: str, window: Window, page_slots: int) -> list[Pla
     return [PlannedJob(series.id, kind, part) for part in pages(window, series.grid, page_slots * JOB_PAGES)]
 
 
-def _silent_tail(window: Window, known: Known) -> bool:
-    """Whether to leave a tail alone for now: a market proven silent up to here is asked ever more rarely."""
-    before = next((w for w in known.absent if w.end == window.start), None)
+def is_silent_tail(window: Window, absent: Sequence[Window]) -> bool:
+    """Whether a tail is left alone for now: a market proven silent up to here is asked ever more rarely."""
+    before = next((w for w in absent if w.end == window.start), None)
     return before is not None and window.span < min(before.span // 4, DAY)

@@ -9,12 +9,13 @@ from db import coverage, jobs
 from db import series as series_rows
 from db.engine import reading, writing
 from db.jobs import NewJob
+from fetcher.aftermath import LATER_SECONDS
 from fetcher.events import Planned
-from fetcher.model import Window
+from fetcher.model import DAY, Window
 from fetcher.planner import JOB_PAGES, RECHECK, TAIL, Known, PlannedJob, interleave, plan_range, plan_series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.model import Series
     from fetcher.router import APIRouter
+
+LONGEST_WAIT_MS = 3 * DAY + DAY  # no rest lasts longer: what waits beyond was written by a clock that was ahead
+GIVEN_UP_MS = 7 * DAY  # after which a job that was given up is tried once more
 
 
 class Planning:
@@ -36,44 +40,40 @@ class Planning:
     def queue_missing(self, all_series: Sequence[Series]) -> Planned:
         """Queue a job for everything that coverage and open jobs leave unexplained, and for absences due again."""
         closed = {series.id: self.closed_until(series) for series in all_series}
-        with reading(self._engine) as connection:
-            covered = coverage.read_all(connection)
-            open_jobs = jobs.open_windows(connection)
+
+        def plan(connection: Connection, open_jobs: Sequence[JobRow]) -> list[PlannedJob]:
+            known = _known(coverage.read_all(connection), open_jobs)
+            missing = [
+                plan_series(s, closed[s.id], known[s.id], page_slots=self._router.page_slots(s)) for s in all_series
+            ]
             due = coverage.due_rechecks(connection, self._clock.now_ms())
-        known = _known(covered, open_jobs)
-        planned = interleave(
-            [plan_series(s, closed[s.id], known[s.id], page_slots=self._router.page_slots(s)) for s in all_series]
-        )
-        ours = {series.id for series in all_series}
-        asked = {(job.series_id, job.start_ms) for job in open_jobs if job.kind == RECHECK}
-        rechecks = [
-            PlannedJob(series_id, RECHECK, Window(interval.start_ms, interval.end_ms))
-            for series_id, interval in due
-            if series_id in ours and (series_id, interval.start_ms) not in asked
-        ]
-        self._queue([*planned, *rechecks], open_jobs, all_series)
-        return _account(planned, all_series)
+            return [*interleave(missing), *_rechecks(due, open_jobs, all_series)]
+
+        return self._queue(plan, all_series)
 
     def queue_ranges(self, asked: Sequence[tuple[Series, Window]]) -> Planned:
         """Queue backfill jobs for what coverage and open jobs leave unexplained of these windows."""
-        with reading(self._engine) as connection:
-            open_jobs = jobs.open_windows(connection)
-        planned = interleave(self.ranges(asked, open_jobs))
-        all_series = list({series.id: series for series, _ in asked}.values())
-        self._queue(planned, open_jobs, all_series)
-        return _account(planned, all_series)
+        closed = {series.id: self.closed_until(series) for series, _ in asked}
 
-    def ranges(
-        self, asked: Sequence[tuple[Series, Window]], open_jobs: Sequence[JobRow] = ()
-    ) -> list[list[PlannedJob]]:
+        def plan(connection: Connection, open_jobs: Sequence[JobRow]) -> list[PlannedJob]:
+            return interleave(self._ranges(connection, asked, closed, open_jobs))
+
+        return self._queue(plan, list({series.id: series for series, _ in asked}.values()))
+
+    def ranges(self, asked: Sequence[tuple[Series, Window]]) -> list[list[PlannedJob]]:
         """What these windows lack, as jobs per entry, newest first; changes nothing."""
+        closed = {series.id: self.closed_until(series) for series, _ in asked}
         with reading(self._engine) as connection:
-            known = _known(coverage.read_all(connection), open_jobs)
+            return self._ranges(connection, asked, closed, ())
+
+    def _ranges(
+        self, connection: Connection, asked: Sequence[tuple[Series, Window]], closed: Mapping[int, int],
+        open_jobs: Sequence[JobRow],
+    ) -> list[list[PlannedJob]]:  # fmt: skip
+        known = _known(coverage.read_all(connection), open_jobs)
         return [
-            plan_range(
-                series, window, self.closed_until(series), known[series.id], page_slots=self._router.page_slots(series)
-            )
-            for series, window in asked
+            plan_range(s, window, closed[s.id], known[s.id], page_slots=self._router.page_slots(s))
+            for s, window in asked
         ]
 
     def settle_clocks(self, all_series: Sequence[Series]) -> None:
@@ -102,39 +102,42 @@ class Planning:
         now = self._router.server_now(series)
         return series.closed_until_ms if now is None else series.grid.floor(now)
 
-    def _queue(self, planned: Sequence[PlannedJob], open_jobs: Sequence[JobRow], all_series: Sequence[Series]) -> None:
+    def _queue(
+        self, plan: Callable[[Connection, Sequence[JobRow]], list[PlannedJob]], all_series: Sequence[Series]
+    ) -> Planned:
+        """Write a plan down, made anew where it is written: another process may have planned the same meanwhile."""
         # A grid that starts at the listing is not known before that is: floored by another, a live candle looks closed.
         settled = [series for series in all_series if not series.lacks_grid]
         proven = {series.id: self._proven_until(series) for series in settled}
         closed = {s.id: ms for s in settled if (ms := proven[s.id]) is not None and ms > (s.closed_until_ms or 0)}
-        if not planned and not closed:
-            return
-        grids = {series.id: series for series in all_series}
-        with writing(self._engine) as connection:
-            self._add(connection, planned, open_jobs, grids)
-            series_rows.set_closed_until(connection, closed)
+        now = self._clock.now_ms()
+        with reading(self._engine) as connection:
+            planned = plan(connection, jobs.open_windows(connection))
+            stuck = jobs.count_stuck(connection, now, LONGEST_WAIT_MS, GIVEN_UP_MS)
+        if planned or closed or stuck:
+            with writing(self._engine) as connection:
+                jobs.unstick(connection, now, LONGEST_WAIT_MS, GIVEN_UP_MS)
+                open_jobs = jobs.open_windows(connection)
+                planned = plan(connection, open_jobs)
+                self._add(connection, planned, open_jobs, {series.id: series for series in all_series}, now)
+                series_rows.set_closed_until(connection, closed)
+        grids = {series.id: series.grid for series in all_series}
+        return Planned(len(planned), sum(grids[job.series_id].count(job.window) for job in planned))
 
     def _add(
         self, connection: Connection, planned: Iterable[PlannedJob], open_jobs: Iterable[JobRow],
-        all_series: Mapping[int, Series],
+        all_series: Mapping[int, Series], now: int,
     ) -> None:  # fmt: skip
-        """Queue the jobs; a tail that goes on where a waiting tail ends makes that one longer, and due now.
-
-        One of a market that its source does not know stays failed, however long it grows.
-        """
-        now = self._clock.now_ms()
+        """Queue the jobs; a tail that goes on where a waiting one ends makes that longer, and due if it soon was."""
         waiting = {
-            (job.series_id, job.end_ms): job
-            for job in open_jobs
-            if job.kind == TAIL
-            and (job.status == jobs.QUEUED or (job.status == jobs.FAILED and _unlisted(all_series, job)))
+            (job.series_id, job.end_ms): job for job in open_jobs if (job.kind, job.status) == (TAIL, jobs.QUEUED)
         }
         new: list[NewJob] = []
         for job in planned:
             earlier = waiting.get((job.series_id, job.window.start)) if job.kind == TAIL else None
             if earlier is not None and self._fits_one_job(all_series[job.series_id], earlier, job.window.end):
                 jobs.resize(connection, earlier.id, earlier.start_ms, job.window.end)
-                if earlier.status == jobs.QUEUED:
+                if earlier.not_before <= now + int(LATER_SECONDS * 1000):  # a rest of its source is not cut short
                     jobs.retry(connection, [earlier.id], now)
             else:
                 new.append(NewJob(job.series_id, job.kind, job.window.start, job.window.end, job.priority))
@@ -144,9 +147,17 @@ class Planning:
         return series.grid.count(Window(job.start_ms, end_ms)) <= self._router.page_slots(series) * JOB_PAGES
 
 
-def _unlisted(all_series: Mapping[int, Series], job: JobRow) -> bool:
-    series = all_series.get(job.series_id)
-    return series is not None and series.listed_ms is None
+def _rechecks(
+    due: Iterable[tuple[int, Interval]], open_jobs: Iterable[JobRow], all_series: Iterable[Series]
+) -> list[PlannedJob]:
+    """Jobs for the absences that are due to be asked again and are not being asked already."""
+    ours = {series.id for series in all_series}
+    asked = {(job.series_id, job.start_ms) for job in open_jobs if job.kind == RECHECK}
+    return [
+        PlannedJob(series_id, RECHECK, Window(interval.start_ms, interval.end_ms))
+        for series_id, interval in due
+        if series_id in ours and (series_id, interval.start_ms) not in asked
+    ]
 
 
 def _known(covered: Mapping[int, Sequence[Interval]], open_jobs: Iterable[JobRow]) -> defaultdict[int, Known]:
@@ -163,8 +174,3 @@ def _known(covered: Mapping[int, Sequence[Interval]], open_jobs: Iterable[JobRow
             tuple(windows[series_id]),
         )
     return found
-
-
-def _account(planned: Sequence[PlannedJob], all_series: Iterable[Series]) -> Planned:
-    grids = {series.id: series.grid for series in all_series}
-    return Planned(len(planned), sum(grids[job.series_id].count(job.window) for job in planned))

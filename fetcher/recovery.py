@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fetcher.aftermath import after_failure
-from fetcher.errors import Contradicted, SourceError, Stopped
+from fetcher.aftermath import PATIENCE_SECONDS, after_failure
+from fetcher.errors import Contradicted, Stopped, Unproven
 from fetcher.events import JobEnded, PageStored
 from fetcher.gaps import pages
 from fetcher.model import Window
@@ -18,7 +17,7 @@ from fetcher.planner import RECHECK
 from fetcher.writer import Committed, OpenJob, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from threading import Event
 
     from db.jobs import Scope
@@ -26,11 +25,10 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
-    from fetcher.model import Series
     from fetcher.storage import Page, Storage
 
-PATIENCE_SECONDS = 30.0  # a run waits for jobs due within this, and ends when everything rests longer
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
+BEAT_SECONDS = 30.0  # how often leases and run lock are renewed
 _LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
 
@@ -77,9 +75,14 @@ class RecoveryManager:
         self._todo: deque[_Task] = deque()
         self._flying = 0
         self._claim_after = 0.0
+        self._beaten = clock.elapsed()
 
-    def work(self, scope: Scope | None = None, deadline: float | None = None) -> None:
+    def work(
+        self, scope: Scope | None = None, deadline: float | None = None, beat: Callable[[], None] = lambda: None
+    ) -> None:
         """Work every job of `scope` that is due, or comes due within PATIENCE_SECONDS, until none is left.
+
+        Jobs whose sources all rest for longer are left alone. `beat` is called every now and then.
 
         Stops early at `deadline` (the clock's elapsed seconds) or when the stop event is set: what is in flight is
         committed, everything else goes back to the queue. Raises what the writer met (a full disk, a lost database).
@@ -89,6 +92,7 @@ class RecoveryManager:
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fetch")
         try:
             while not self._stopping(deadline):
+                self._keep_alive(beat)
                 self._claim(scope)
                 self._submit(pool, writer)
                 if self._open:
@@ -105,24 +109,21 @@ class RecoveryManager:
         if writer.error is not None:
             raise writer.error
 
-    def learn_grids(self, all_series: Sequence[Series]) -> list[Series]:
-        """Find the first candle of each series whose slots depend on it; one that cannot be had now stays as it is."""
-        for series in all_series:
-            if series.lacks_grid:
-                with contextlib.suppress(SourceError):
-                    self._jobs.learn_listing(series.id, self._asker.listing)
-        return [self._jobs.series(series.id) for series in all_series]
-
     def _stopping(self, deadline: float | None) -> bool:
         if deadline is not None and self._clock.elapsed() >= deadline:
             self._stop.set()
         return self._stop.is_set()
 
+    def _keep_alive(self, beat: Callable[[], None]) -> None:
+        if self._clock.elapsed() - self._beaten > BEAT_SECONDS:
+            self._beaten = self._clock.elapsed()
+            self._jobs.renew_leases()
+            beat()
+
     def _claim(self, scope: Scope | None) -> None:
         """Keep enough jobs open that no fetcher idles: tasks for twice the fetchers, or nothing left to claim."""
-        self._jobs.renew_leases()
         while len(self._todo) + self._flying < 2 * self._workers and self._clock.elapsed() >= self._claim_after:
-            claimed = self._jobs.claim(max(1, self._workers // 2), scope)
+            claimed = self._jobs.claim(max(1, self._workers // 2), scope, PATIENCE_SECONDS)
             if not claimed:
                 self._claim_after = self._clock.elapsed() + _CLAIM_PAUSE
             for row in claimed:
@@ -180,7 +181,8 @@ class RecoveryManager:
             return self._asker.page(series, task.window)
         if task.job.row.kind == RECHECK:
             return self._asker.absence(series, task.window, self._storage.answers(series, task.window))
-        return self._asker.absence(series, self._storage.absent_around(series, task.window), 1)
+        hole = self._storage.absent_around(series, task.window)
+        return self._asker.absence(series, hole, max(1, self._storage.answers(series, hole)))
 
     def _react(self, deadline: float | None) -> None:
         """Handle what happened, waiting for the first of it only so long that deadline and stop are still noticed."""
@@ -230,37 +232,44 @@ class RecoveryManager:
             return  # goes back to the queue as it is
         if job.error is not None:
             self._give_back(job, job.error)
-        elif missing == []:
-            self._forget(job, "done", None)
-        elif job.row.kind == RECHECK:
+        elif missing == [] or (job.row.kind == RECHECK and job.progressed):
             self._end(job, "done", None)
+        elif job.row.kind == RECHECK:
+            self._give_back(job, self._inconclusive(job))
         else:
             holes = self._storage.missing(job.series, job.window) if missing is None else missing
             if not holes:
                 self._end(job, "done", None)
             elif job.fruitless_rounds(sum(hole.span for hole in holes)) > IDLE_ROUNDS:
-                self._give_back(job, Contradicted("the answers keep contradicting each other"))
+                self._give_back(job, self._inconclusive(job))
             else:
                 self._schedule(job, CONFIRM, holes)
 
+    @staticmethod
+    def _inconclusive(job: OpenJob) -> Exception:
+        if job.refused is not None:
+            return Unproven(f"a candle that came was refused ({job.refused.reason}); see `quarantine`")
+        return Contradicted("the answers keep contradicting each other")
+
     def _give_back(self, job: OpenJob, error: Exception) -> None:
+        """Let a job go with what is left of it: what it brought is covered, and must not be hidden by it."""
         attempts = 1 if job.progressed else job.row.attempts + 1
         end = after_failure(error, attempts, self._clock.now_ms())
+        missing = [] if job.row.kind == RECHECK else self._storage.missing(job.series, job.window)
+        if missing:
+            self._jobs.resize(job.id, Window(missing[0].start, missing[-1].end))
         self._end(job, end.status, end.message, not_before=end.not_before, attempts=end.attempts)
 
     def _end(
         self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, attempts: int | None = None
     ) -> None:
         self._jobs.end(job.id, status, error, not_before=not_before, attempts=attempts)
-        self._forget(job, status, error)
-
-    def _forget(self, job: OpenJob, status: str, error: str | None) -> None:
         self._open.pop(job.id, None)
         self._tell(JobEnded(job.id, job.row.kind, str(job.series), job.row.start_ms, job.row.end_ms, status, error))
 
     def _wait_for_due(self, scope: Scope | None, deadline: float | None) -> bool:
         """Wait for the next job that comes due within patience and deadline; False when there is none."""
-        due = self._jobs.next_due(scope)
+        due = self._jobs.next_due(scope, PATIENCE_SECONDS)
         if due is None:
             return False
         seconds = max(0.0, (due - self._clock.now_ms()) / 1000)

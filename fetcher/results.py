@@ -13,12 +13,14 @@ from fetcher.gaps import GapDetector
 from fetcher.jobqueue import as_series
 from fetcher.model import Window
 from fetcher.outcome import EXIT_CODES, Outcome
+from fetcher.planner import is_silent_tail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Engine
 
+    from db.intervals import Interval
     from db.jobs import JobRow
     from fetcher.model import Series
 
@@ -73,27 +75,34 @@ def wanted_window(series: Series) -> Window:
 
 
 def read_result(
-    engine: Engine, chosen: Iterable[Series], *, timed_out: bool = False, within: Window | None = None
+    engine: Engine, chosen: Iterable[tuple[Series, Window | None]], *, timed_out: bool = False
 ) -> RunResult:
-    """What is missing of the chosen series now, in their whole wanted range or `within` a window."""
+    """What is missing of the chosen series now: in their whole wanted range, or in the window given with each."""
     with reading(engine) as connection:
         rows = {row.id: as_series(row) for row in series_rows.read_series(connection)}
         covered = coverage.read_all(connection)
         open_jobs: defaultdict[int, list[JobRow]] = defaultdict(list)
         for job in jobs.open_windows(connection):
             open_jobs[job.series_id].append(job)
-    results = []
-    for series in (rows[series.id] for series in chosen):
-        wanted = wanted_window(series)
-        if within is not None:
-            start = series.grid.ceil(max(within.start, series.listed_ms or 0))
-            wanted = Window(start, max(start, min(within.end, series.closed_until_ms or start)))
-        known = [Window(i.start_ms, i.end_ms) for i in covered.get(series.id, ())]
-        missing = sum(series.grid.count(w) for w in GapDetector(series.grid).missing(wanted, known))
-        mine = open_jobs[series.id]
-        if within is not None:
-            mine = [job for job in mine if job.start_ms < within.end and job.end_ms > within.start]
-        failed = [job for job in mine if job.status == jobs.FAILED]
-        error = next((job.last_error for job in (*failed, *mine) if job.last_error), None)
-        results.append(SeriesResult(series, missing, len(mine) - len(failed), len(failed), error))
-    return RunResult(tuple(results), timed_out)
+    return RunResult(
+        tuple(
+            _result(rows[series.id], within, covered.get(series.id, ()), open_jobs[series.id])
+            for series, within in chosen
+        ),
+        timed_out,
+    )
+
+
+def _result(series: Series, within: Window | None, covered: Sequence[Interval], mine: Sequence[JobRow]) -> SeriesResult:
+    wanted = wanted_window(series)
+    if within is not None:
+        start = series.grid.ceil(max(within.start, series.listed_ms or 0))
+        wanted = Window(start, max(start, min(within.end, series.closed_until_ms or start)))
+        mine = [job for job in mine if job.start_ms < within.end and job.end_ms > within.start]
+    known = [Window(i.start_ms, i.end_ms) for i in covered]
+    absent = [Window(i.start_ms, i.end_ms) for i in covered if i.state == coverage.ABSENT]
+    gaps = GapDetector(series.grid).missing(wanted, known)
+    missing = sum(series.grid.count(gap) for gap in gaps if not is_silent_tail(gap, absent))
+    failed = [job for job in mine if job.status == jobs.FAILED]
+    error = next((job.last_error for job in (*failed, *mine) if job.last_error), None)
+    return SeriesResult(series, missing, len(mine) - len(failed), len(failed), error)

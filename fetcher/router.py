@@ -13,6 +13,7 @@ from fetcher.errors import (
     SourceDown,
     SourceError,
     Stopped,
+    UnknownSymbol,
     most_hopeful,
 )
 from fetcher.clock import format_utc
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from fetcher.wire import WirePage
 
 T = TypeVar("T")
+
+LONGEST_PAUSE = 30.0  # seconds that a request waits where it is; a longer Retry-After sends its job back to the queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,11 @@ class APIRouter:
         proven = (line.newest_proven_ms for line in self.lines_for(series))
         return max((ms for ms in proven if ms is not None), default=None)
 
+    def resting(self, patience: float) -> set[str]:
+        """The sources of which no endpoint may be asked within `patience` seconds."""
+        until = self._clock.now_ms() + int(patience * 1000)
+        return {name for name, line in self._lines.items() if line.rests_until() > until}
+
     def guess_now(self, series: Series) -> int:
         """What the clock of a series' preferred source most likely shows, ms UTC: to plan by, never proof."""
         line = next(self.lines_for(series), None)
@@ -133,8 +141,7 @@ class APIRouter:
     def market_trades(self, series: Series, source: str) -> bool:
         """Whether the source says that the market still trades; True while its list cannot be had."""
         line = self._lines[source]
-        market = line.market(series.symbol, lambda: self._ask_symbols(line))
-        return market is None or market.trading
+        return line.trades(series.symbol, lambda: self._ask_symbols(line))
 
     def _candles_from(
         self, line: SourceLine, series: Series, start: int | None, end: int | None, limit: int | None
@@ -219,16 +226,33 @@ class APIRouter:
             endpoint, gate, probe = line.admit(avoid=failed)
             try:
                 return self._try(line, (endpoint, gate, probe), cost, purpose, send, vital=vital)
-            except RetryableError as error:
-                last = error
-            except RateLimited as error:
-                if error.whole_pool or not line.has_others:
+            except SourceError as error:
+                if not self._worth_another_try(line, error):
                     raise
-                last = error  # this host turns us away: another of the source's may not
+                last = error
             failed.append(endpoint)
         if self._stop.is_set():
             raise Stopped("stopped while asking " + line.source)
+        if last is not None and not isinstance(last, RetryableError):
+            raise last
         raise SourceDown(f"{last} (tried {tries} times)") from last
+
+    def _worth_another_try(self, line: SourceLine, error: SourceError) -> bool:
+        """Whether to ask again here and now; SourceDown where the source wants a longer pause than a request waits."""
+        match error:
+            case RetryableError():
+                asked = _asked_pause(error)
+                if asked > LONGEST_PAUSE:
+                    raise SourceDown(str(error), self._clock.now_ms() + int(asked * 1000)) from error
+                return True
+            case UnknownSymbol():
+                return False
+            case CannotServe():  # a host that answers 404 or the like may be no mirror at all: ask another
+                return line.has_others
+            case RateLimited():  # a host may turn us away that another of the source's does not
+                return line.has_others and not error.whole_pool
+            case _:
+                return False
 
     def _try(
         self, line: SourceLine, way_in: tuple[Endpoint, Gate, bool], cost: int, purpose: str,
@@ -247,7 +271,7 @@ class APIRouter:
             self._account(line, endpoint, purpose, error, error.record)
             raise
         except RateLimited as error:
-            gate.rest(error)
+            line.rest(gate, error)
             gate.undecided(probe=probe)
             self._account(line, endpoint, purpose, error, error.record)
             raise
@@ -282,5 +306,4 @@ def _rows_a_request(line: SourceLine, series: Series) -> int:
 
 
 def _asked_pause(error: SourceError | None) -> float:
-    asked = error.retry_after if isinstance(error, RetryableError) else None
-    return min(asked, 30.0) if asked else 0.0
+    return (error.retry_after or 0.0) if isinstance(error, RetryableError) else 0.0

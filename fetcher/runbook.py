@@ -7,10 +7,11 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from db import breakers, health, series, state
+from db import breakers, health, jobs, series, state
 from db.engine import writing
 from fetcher.errors import RunLocked
 from fetcher.jobqueue import is_dead
+from fetcher.model import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from fetcher.results import RunResult
 
 RUN_LOCK = "run"
+KEPT_JOBS_MS = 7 * DAY  # of jobs that are done: what they did is in coverage
+KEPT_RUNS_MS = 90 * DAY
 LOCK_SECONDS = 900.0  # a run killed on another host frees the lock after this; one killed on this host at once
 
 
@@ -51,6 +54,15 @@ class RunBook:
             with writing(self._engine) as connection:
                 state.lock_release(connection, RUN_LOCK, self._owner)
 
+    def beat(self) -> None:
+        """Keep the run lock, where this process holds it, and write down how endpoints did."""
+        self.flush_when_due()
+        now = self._clock.now_ms()
+        with writing(self._engine) as connection:
+            holder = state.lock_holder(connection, RUN_LOCK)
+            if holder is not None and holder.owner == self._owner:
+                state.lock_acquire(connection, RUN_LOCK, self._owner, now, now + int(LOCK_SECONDS * 1000))
+
     def recorded(self, kind: str, do: Callable[[], RunResult]) -> RunResult:
         """Run `do` and write down how it went; a run without an end in the record was killed."""
         with writing(self._engine) as connection:
@@ -63,8 +75,10 @@ class RunBook:
         finally:
             self.flush()
             with writing(self._engine) as connection:
-                ended_ms = self._clock.now_ms()
-                state.run_finish(connection, run_id, outcome, exit_code, {"missing": missing}, ended_ms)
+                now = self._clock.now_ms()
+                state.run_finish(connection, run_id, outcome, exit_code, {"missing": missing}, now)
+                jobs.prune(connection, now - KEPT_JOBS_MS)
+                state.prune_runs(connection, now - KEPT_RUNS_MS)
 
     def flush_when_due(self) -> None:
         """`flush`, but at most every half minute: costs nothing in between, so that it may be called all the time."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.model import Series
     from fetcher.storage import Storage
+    from fetcher.validation import Refused
 
 COMMIT_ROWS = 20_000
 WAITING_PAGES = 64  # finished pages held in memory at most; fetchers wait beyond that
@@ -33,6 +34,7 @@ class OpenJob:
         self.error: Exception | None = None
         self.confirming = False
         self.progressed = False
+        self.refused: Refused | None = None
         self._lock = Lock()
         self._pages = 0
         self._rounds = 0
@@ -57,6 +59,7 @@ class OpenJob:
     def bring(self, page: Page) -> None:
         """Note that a page of it was stored; one with candles or a proof is progress."""
         self.progressed = self.progressed or bool(len(page.batch.rows)) or bool(page.absent)
+        self.refused = page.refused[-1] if page.refused else None
 
     def expect(self, pages: int) -> None:
         """More pages are on their way."""

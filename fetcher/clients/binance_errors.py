@@ -81,7 +81,7 @@ def _rest(record: HttpRecord, server_ms: int, message: str) -> int:
         asked = max(asked or 0, int(banned[1]) - server_ms)
     if asked is None:
         asked = 2 * MINUTE if record.status == TEAPOT else MINUTE
-    return min(asked, LONGEST_REST)
+    return min(max(asked, SECOND), LONGEST_REST)  # "at once" would be asked in a circle
 
 
 def _shut_out(record: HttpRecord, now_ms: int, said: str) -> RateLimited:
@@ -90,7 +90,9 @@ def _shut_out(record: HttpRecord, now_ms: int, said: str) -> RateLimited:
         return RateLimited(_advised(said, advice), now_ms + HOUR, whole_pool=False)
     rest = retry_after_ms(record, _server_now(record, now_ms))
     advice = "its firewall (WAF) turns this address away; ask less often or set another of base_urls"
-    return RateLimited(_advised(said, advice), now_ms + (10 * MINUTE if rest is None else rest), whole_pool=False)
+    return RateLimited(
+        _advised(said, advice), now_ms + (10 * MINUTE if rest is None else max(rest, SECOND)), whole_pool=False
+    )
 
 
 def _refused(status: int, error: _ErrorBody, said: str) -> SourceError:

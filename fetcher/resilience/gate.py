@@ -9,6 +9,7 @@ from db import breakers, endpoints
 from db.engine import reading, writing
 from fetcher.clock import format_utc
 from fetcher.errors import RateLimited, SourceDown
+from fetcher.model import DAY
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _FRESH_SECONDS = 0.05  # how long one look at the database serves all threads; so late comes what others learnt
 _PROBE_LOOK_MS = 2_000
+LONGEST_REST_MS = 3 * DAY  # Binance's longest ban; a longer rest was written by a clock that was ahead
 REST_MS = 60_000  # of an open breaker, before it is probed
 PROBE_MS = 30_000  # a probe that was killed frees the breaker after this
 
@@ -39,7 +41,7 @@ class Gate:
         row, pool = self._look()
         now = self._clock.now_ms()
         for place in (pool, row):
-            if place.stop_until is not None and place.stop_until > now:
+            if place.stop_until is not None and now < place.stop_until <= now + LONGEST_REST_MS:
                 raise RateLimited(
                     f"{self.endpoint} rests until {format_utc(place.stop_until)}: {place.stop_reason}",
                     place.stop_until,
@@ -49,6 +51,8 @@ class Gate:
             return False
         if row.breaker == breakers.OPEN:
             resting = (row.opened_ms or 0) + REST_MS
+            if resting > now + REST_MS:  # opened by a clock that was ahead
+                resting = now
         else:  # somebody's probe is on its way: its outcome is a matter of seconds
             resting = min(row.probe_until or 0, now + _PROBE_LOOK_MS)
         if resting > now:
@@ -62,6 +66,14 @@ class Gate:
         if not claimed:
             raise SourceDown(f"{self.endpoint} is being probed after failing: {row.last_error}", until)
         return True
+
+    def rests_until(self) -> int:
+        """When this endpoint may be asked again, ms UTC; in the past when it may now. Claims nothing."""
+        row, pool = self._look()
+        now = self._clock.now_ms()
+        stops = [place.stop_until or 0 for place in (pool, row)]
+        opened = (row.opened_ms or 0) + REST_MS if row.breaker == breakers.OPEN else 0
+        return max(*(ms for ms in stops if ms <= now + LONGEST_REST_MS), opened if opened <= now + REST_MS else 0, 0)
 
     def succeeded(self) -> None:
         """Report an answered request: ends a row of failures, and a probe's success closes the breaker."""
@@ -84,6 +96,10 @@ class Gate:
         """Stop this endpoint, or everything that shares its address, until the error's time."""
         with writing(self._engine) as connection:
             endpoints.stop(connection, self.pool if error.whole_pool else self.endpoint, error.until_ms, str(error))
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Forget what was last seen of the database."""
         self._seen = None
 
     def _report(self, *, succeeded: bool, error: str | None = None) -> None:

@@ -87,7 +87,6 @@ class CandleStore(StoreBase):
         assert (back.shape, back.dtype) == ((0,), candles.STORED_DTYPE)
         assert candles.open_times(conn, btc.id, 0, FOREVER).dtype == np.int64
         assert candles.before(conn, btc.id, FOREVER) is None
-        assert candles.extent_by_series(conn) == {}
         candles.insert(conn, btc.id, 1, back)
         assert candles.count(conn, btc.id, 0, FOREVER) == 0
 
@@ -97,7 +96,6 @@ class CandleStore(StoreBase):
         assert candles.before(conn, btc.id, T0 + 5 * MINUTE) == T0
         assert candles.after(conn, btc.id, T0 + 5 * MINUTE) == T0 + 5 * MINUTE
         assert candles.after(conn, btc.id, T0 + 10 * MINUTE) is None
-        assert candles.extent_by_series(conn) == {btc.id: (T0, T0 + 9 * MINUTE, 3)}
 
     def test_replaced_values_are_kept(self, conn: Connection, btc: SeriesRow) -> None:
         """A revision holds the old row with its source, who replaced it and when; unknown stays unknown."""

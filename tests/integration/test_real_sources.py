@@ -18,13 +18,13 @@ DAYS = window("2024-03-01", "2024-03-04")
 
 
 def test_unknown_symbol(tmp_path: Path) -> None:
-    """A symbol that the exchange does not list fails with that reason, asked for once; the others complete."""
+    """A symbol that the exchange does not list waits with that reason; the others complete."""
     with open_world(tmp_path, "--clock", format_utc(NOW)) as world:
         world.configure(market("BTC/USDT NOPE/ZZZ ETH/USDT", "1h", "2024-01-01"))
         result = world.run(clock=Clock(NOW))
         outcomes = {each.series.symbol: each for each in result.series}
         assert outcomes["BTC/USDT"].outcome is outcomes["ETH/USDT"].outcome is Outcome.OK
-        assert outcomes["NOPE/ZZZ"].outcome is Outcome.FAILED
+        assert outcomes["NOPE/ZZZ"].outcome is Outcome.PARTIAL
         assert "Invalid symbol" in str(outcomes["NOPE/ZZZ"].last_error)
         assert result.exit_code == 1
         waiting = world.query("SELECT s.symbol, j.status FROM jobs j JOIN series s ON s.id = j.series_id")
