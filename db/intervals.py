@@ -119,4 +119,6 @@ def merge(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def _alike(one: Interval, other: Interval) -> bool:
-    return (one.state, one.source_id, one.route) == (STORED, other.source_id, other.route) and other.state == STORED
+    """Whether two intervals say the same; one with evidence of its own (a better source lacks it) stays apart."""
+    same = (one.state, one.source_id, one.route) == (STORED, other.source_id, other.route) and other.state == STORED
+    return same and one.evidence is None and other.evidence is None

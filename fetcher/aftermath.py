@@ -30,14 +30,17 @@ class Aftermath:
     attempts: int | None = None
 
 
-def after_failure(error: Exception, attempts: int, now_ms: int) -> Aftermath:
-    """Decide by the kind of error and the attempts made in a row without progress, this one included."""
+def after_failure(error: Exception, attempts: int, now_ms: int, *, alone: bool = True) -> Aftermath:
+    """Decide by the kind of error and the attempts made in a row without progress, this one included.
+
+    `alone`: the series has no other source, so that whoever claims jobs sees that they rest.
+    """
     message = str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {error}"
     match error:
         case RateLimited():
-            return Aftermath("queued", message, _rest_to_wait(error.until_ms, now_ms))
+            return Aftermath("queued", message, _rest_to_wait(error.until_ms, now_ms, alone=alone))
         case SourceDown() if error.retry_at_ms is not None:
-            return Aftermath("queued", message, _rest_to_wait(error.retry_at_ms, now_ms))
+            return Aftermath("queued", message, _rest_to_wait(error.retry_at_ms, now_ms, alone=alone))
         case UnknownSymbol() | AuthenticationFailed():  # a person's affair, or a market that comes: the rest goes on
             return Aftermath("queued", message, now_ms + int(PERSON_SECONDS * 1000))
         case Unproven():  # the source says nothing against it, only nothing yet
@@ -50,10 +53,10 @@ def after_failure(error: Exception, attempts: int, now_ms: int) -> Aftermath:
             return Aftermath("queued", message, now_ms + int(max(least, job_delay(attempts)) * 1000), attempts)
 
 
-def _rest_to_wait(until_ms: int, now_ms: int) -> int:
+def _rest_to_wait(until_ms: int, now_ms: int, *, alone: bool) -> int:
     """When a job whose source rests is due: a short rest is waited for; a long one is the source's, not the job's.
 
     Whoever claims jobs looks whether their sources rest, so that a job is free at once when a rest is lifted or another
     host is configured.
     """
-    return until_ms if until_ms - now_ms <= PATIENCE_SECONDS * 1000 else now_ms
+    return now_ms if alone and until_ms - now_ms > PATIENCE_SECONDS * 1000 else until_ms

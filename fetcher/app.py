@@ -16,6 +16,7 @@ from fetcher.clock import ServerClock
 from fetcher.events import Hooks
 from fetcher.jobqueue import JobQueue, own_name
 from fetcher.line import SourceLine
+from fetcher.model import MINUTE
 from fetcher.pipeline import CryptoDataFetcher
 from fetcher.planning import Planning
 from fetcher.recovery import RecoveryManager
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from fetcher.clock import Clock
-    from fetcher.config import BinanceSource, Config
+    from fetcher.config import Config, SourceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def build(config: Config, clock: Clock) -> App:
     return App(config, clock, stop, hooks, engine, manager, router, lines, planning, fetcher)
 
 
-def _line(name: str, source: BinanceSource, engine: Engine, clock: Clock, health: Health, owner: str) -> SourceLine:
+def _line(name: str, source: SourceSettings, engine: Engine, clock: Clock, health: Health, owner: str) -> SourceLine:
     client = client_class(source.client).configured(name, source, clock)
     with reading(engine) as connection:
         known = source_clock(connection, name)
@@ -83,7 +84,12 @@ def _line(name: str, source: BinanceSource, engine: Engine, clock: Clock, health
     server = ServerClock(clock, ahead)
     pool = client.endpoints[0].pool
     gates = {endpoint: Gate(engine, clock, endpoint.key, endpoint.pool, owner) for endpoint in client.endpoints}
-    budget = Budget(engine, clock, server, pool, source.weight_per_minute)
+
+    def limits() -> tuple[int, int]:
+        able = client.capabilities
+        return max(1, able.weight_per_minute * able.budget_ms // MINUTE), able.budget_ms
+
+    budget = Budget(engine, clock, server, pool, limits)
     return SourceLine(client, gates, budget, server, health, engine, clock, source.symbols)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from fetcher.clock import format_utc
-from fetcher.errors import Contradicted, Unproven
+from fetcher.errors import CannotServe, Contradicted, UnknownSymbol, Unproven
 from fetcher.model import DAY, CandleBatch, Window
 from fetcher.storage import Absent, Page
 from fetcher.validation import snap
@@ -44,29 +44,32 @@ class Asker:
         self._validator = validator
         self._storage = storage
 
-    def page(self, series: Series, window: Window) -> Page:
-        """The candles of a window of at most one request, judged; raises what the router raises."""
-        served = self._router.candles(series, window.start, window.end)
-        rows, refused = self._judge(series, window, served)
+    def page(self, series: Series, window: Window, above: int | None = None) -> Page:
+        """The candles of a window of at most one page, judged; raises what the router raises.
+
+        With `above`, only sources before that rank are asked. What lies beyond a source's reach is not in the page.
+        """
+        served = self._router.candles(series, window.start, window.end, above=above)
+        rows, refused = self._judge(series, served.window or window, served)
         closed = None if served.proven_ms is None else series.grid.floor(served.proven_ms)
         return Page(CandleBatch(series, served.source, served.route, rows), refused, closed_until=closed)
 
-    def absence(self, series: Series, hole: Window, answers: int) -> Page:
+    def absence(self, series: Series, hole: Window, answers: int, above: int | None = None) -> Page:
         """Ask again for just the missing slots and one neighbour on each side, which must come back.
 
         Brings the candles that do come, or the hole as absent with its evidence (`answers` agreed before). Raises
         Unproven where there is no neighbour on the newest edge yet, Contradicted, and what the router raises.
         """
-        return _patiently(lambda: self._absence(series, hole, answers))
+        return _patiently(lambda: self._absence(series, hole, answers, above))
 
     def listing(self, series: Series) -> Listing:
         """Find a market's first candle by two agreeing answers; raises Contradicted while there are none."""
         return _patiently(lambda: self._listing(series))
 
-    def _absence(self, series: Series, hole: Window, answers: int) -> Page:
+    def _absence(self, series: Series, hole: Window, answers: int, above: int | None) -> Page:
         grid = series.grid
         span = Window(grid.advance(grid.floor(hole.start), -1), grid.next(hole.end))
-        first = self._look(series, span)
+        first = self._look(series, span, above=above)
         if first.settles(hole):
             return first.page(hole)
         before, after = first.beside(hole)
@@ -84,13 +87,15 @@ class Asker:
                 return look.page(hole)
             if look.beside(hole) != (before, after):
                 raise Contradicted(f"{look.source} left out candles that it has beside {format_utc(hole.start)}")
+        if self._router.omits_empty(first.source):
+            return looks[-1].page(hole, traded_not=hole)
         proof: dict[str, object] = {"source": first.source, "answers": [look.evidence(span) for look in looks]}
         if after is None:
             proof["market"] = "no longer trades"
         return looks[-1].page(hole, Absent(hole, answers + len(looks), proof))
 
     def _listing(self, series: Series) -> Listing:
-        first = self._router.candles(series, 0, None, 1)
+        first = self._first_of_the_best(series)
         if not len(first.page) and not len(self._router.candles(series, 0, None, 1, only=first.source).page):
             raise Unproven(f"{first.source} knows {series}, but has no candle of it yet")
         opened = self._plausible_first(series, first)
@@ -106,6 +111,16 @@ class Asker:
         if series.timeframe.anchored_by_series:
             return Listing(opened - opened % DAY, evidence)
         return Listing(series.grid.floor(opened), evidence)
+
+    def _first_of_the_best(self, series: Series) -> Served:
+        """Ask the preferred source, since another's listing may be later; the next where it does not list the market."""
+        unknown: UnknownSymbol | None = None
+        for line in self._router.lines_for(series):
+            try:
+                return self._router.candles(series, 0, None, 1, only=line.source)
+            except UnknownSymbol as error:
+                unknown = unknown or error
+        raise unknown or CannotServe(f"no configured source offers {series.timeframe} candles of {series.symbol}")
 
     def _plausible_first(self, series: Series, served: Served) -> int:
         times = served.page.rows["open_time"]
@@ -126,8 +141,10 @@ class Asker:
         rows = np.concatenate([verdict.rows, snapped])
         return rows[np.argsort(rows["open_time"], kind="stable")], (*verdict.refused, *second.refused, *refused)
 
-    def _look(self, series: Series, span: Window, source: str | None = None) -> Look:
-        served = self._router.candles(series, span.start, span.end, only=source)
+    def _look(self, series: Series, span: Window, source: str | None = None, above: int | None = None) -> Look:
+        served = self._router.candles(series, span.start, span.end, only=source, above=above)
+        if served.window is not None and served.window != span:
+            raise CannotServe(f"{served.source} does not reach back to {format_utc(span.start)}")
         rows, refused = self._judge(series, span, served)
         return Look(series, served, rows, refused)
 
@@ -138,6 +155,10 @@ class Asker:
 
         Where a candle of these answers had to be refused, that is all they say.
         """
+        if self._router.omits_empty(source):  # quiet hours are long there, and it may not answer an open question
+            before, after = self._storage.nearest(series, hole)
+            if before is not None and after is not None:
+                return before, after, ()
         left, bad_left = self._edge(series, source, None, hole.start, -1)
         right, bad_right = self._edge(series, source, hole.end, None, 0)
         if bad_left or bad_right:
@@ -187,12 +208,12 @@ class Look:
         before, after = times[times < hole.start], times[times >= hole.end]
         return (int(before[-1]) if len(before) else None), (int(after[0]) if len(after) else None)
 
-    def page(self, hole: Window, *absent: Absent) -> Page:
+    def page(self, hole: Window, *absent: Absent, traded_not: Window | None = None) -> Page:
         """What to store of it: candles inside the hole, refusals, and the proof where there is one."""
         times = self.rows["open_time"]
         inside = self.rows[(times >= hole.start) & (times < hole.end)]
         batch = CandleBatch(self.series, self.served.source, self.served.route, inside)
-        return Page(batch, self.refused, absent)
+        return Page(batch, self.refused, absent, (traded_not,) if traded_not else ())
 
     def evidence(self, span: Window) -> dict[str, object]:
         """The answer as it is kept: when (ms UTC, the source's clock), what was asked, which open times came back."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -164,27 +165,37 @@ def _key(series: Series) -> str:
 
 def _pages(router: APIRouter, engine: Engine, series: Series, rows: int, older: int, rng: Random) -> Iterator[Page]:
     """The newest page that can be compared, then so many older ones, at random, within the other source's reach."""
-    lines = list(router.lines_for(series))
-    if len(lines) < 2 or series.lacks_grid:  # noqa: PLR2004 - one to compare, one to compare with
+    every = _all_pages(router, engine, series, rows)
+    newest = next(every, None)
+    if newest is None:
+        return
+    yield newest
+    if older:
+        rest = list(every)
+        yield from (rest[n] for n in sorted(rng.sample(range(len(rest)), min(older, len(rest)))))
+
+
+def _all_pages(router: APIRouter, engine: Engine, series: Series, rows: int) -> Iterator[Page]:
+    """Everything stored in pages, the newest first, each with the best source that is not its own."""
+    best = [] if series.lacks_grid else list(islice(router.lines_for(series), 2))  # asking for more loads libraries
+    if len(best) < 2:  # noqa: PLR2004 - one to compare, one to compare with
         return
     with reading(engine) as connection:
         names = {source_id: name for name, source_id in source_ids(connection).items()}
         known = coverage.read(connection, series.id, 0, _EVER)
-    stored = [each for each in known if each.state == coverage.STORED]
-    parts: list[Page] = []
-    for each in reversed(stored):
-        source = names.get(each.source_id or 0, "")
-        other = next(line for line in lines if line.source != source)
-        kinds = (_kind(next((line for line in lines if line.source == source), None)), _kind(other))
+    newest = True
+    for each in reversed(known):
+        if each.state != coverage.STORED or each.source_id is None:
+            continue
+        source = names[each.source_id]
+        other = next(line for line in best if line.source != source)
+        own = next((line for line in (*best, *router.lines_for(series)) if line.source == source), None)
         window = _within_reach(other, series, Window(each.start_ms, each.end_ms))
         size = min(rows, other.client.capabilities.rows_per_request, _longest(other, series))
-        newest = each is stored[-1]
         for part in _cut_from_end(series, window, size):
-            parts.append(Page(series, source, other, part, kinds, newest))
+            yield Page(series, source, other, part, (_kind(own), _kind(other)), newest)
             newest = False
-    if parts:
-        yield parts[0]
-        yield from (parts[n] for n in sorted(rng.sample(range(1, len(parts)), min(older, len(parts) - 1))))
+        newest = False
 
 
 def _kind(line: SourceLine | None) -> str:

@@ -21,8 +21,8 @@ _ENOUGH = 10
 _NEARLY_ALL = 0.8  # the unit is wrong everywhere or nowhere
 _TRADED = 0.9  # in markets thinner than that volumes are of any size
 _THIN_SHARE, _QUIET_SHARE = 0.01, 0.05
-_FAR, _STRANGE = 6.0, 3.0  # decades between the volumes of two venues that their size does not explain, or hardly
-_AROUND_PRICE = (-1.5, 1.0)  # decades that their ratio may be off the price, when it is the price
+_FAR, _STRANGE = 6.0, 3.5  # decades between the volumes of two venues that their size does not explain, or hardly
+_AROUND_PRICE = (-1.2, 0.5)  # decades that their ratio may be off the price, when it is the price
 
 
 @dataclass(frozen=True, slots=True)

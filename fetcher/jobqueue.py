@@ -14,7 +14,8 @@ from db import jobs
 from db import series as series_rows
 from db.engine import reading, writing
 from db.jobs import Scope
-from fetcher.errors import UnknownSymbol
+from fetcher.errors import AuthenticationFailed, CannotServe, RateLimited, SourceDown, UnknownSymbol
+from fetcher.healing import mark_unserved
 from fetcher.model import Series, Timeframe, Window
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class JobQueue:
         self._learning: dict[int, Lock] = {}
         self._series: dict[int, Series] = {}
         self._unknown: dict[int, str] = {}
+        self._untold: set[int] = set()
 
     def know(self, all_series: Iterable[Series]) -> None:
         """Take these series as they stand."""
@@ -177,14 +179,32 @@ class JobQueue:
             with writing(self._engine) as connection:
                 jobs.release(connection, job_ids)
 
-    def learn_listing(self, series_id: int, ask: Callable[[Series], Listing]) -> None:
-        """Find out when a market was listed, once for all threads; what was planned before that date is dropped."""
+    def best_rank(self, series: Series) -> int:
+        """The rank of the preferred source that offers the series' timeframe."""
+        best = self._router.best(series)
+        return 0 if best is None else series.sources.index(best)
+
+    def note_unserved(self, series: Series) -> None:
+        """Remember that the preferred source does not serve a series."""
+        best = self._router.best(series)
+        if best is not None:
+            with writing(self._engine) as connection:
+                mark_unserved(connection, series, best, self._clock.now_ms())
+
+    def learn_listing(self, series_id: int, ask: Callable[[Series], Listing]) -> bool:
+        """Find out when a market was listed, once for all threads; what was planned before that date is dropped.
+
+        False when it cannot be known now and the work may go on without: another source stands in, or the source
+        cannot tell. Raises what the source said otherwise.
+        """
         with self._lock:
             learning = self._learning.setdefault(series_id, Lock())
         with learning:
             series = self.series(series_id)
             if series.listed_ms is not None:
-                return
+                return True
+            if series_id in self._untold:
+                return False
             if series_id in self._unknown:
                 raise UnknownSymbol(self._unknown[series_id])
             try:
@@ -192,6 +212,11 @@ class JobQueue:
             except UnknownSymbol as error:
                 self._unknown[series_id] = str(error)
                 raise
+            except (SourceDown, RateLimited, AuthenticationFailed, CannotServe) as error:
+                if series.lacks_grid or (len(series.sources) == 1 and not isinstance(error, CannotServe)):
+                    raise
+                self._untold.add(series_id)
+                return False
             listed = replace(series, listed_ms=listing.listed_ms, anchor_ms=listing.listed_ms)
             now = self._router.server_now_if_known(series)
             with writing(self._engine) as connection:
@@ -202,3 +227,4 @@ class JobQueue:
                 )
                 jobs.drop_before(connection, series_id, listing.listed_ms)
             self._series[series_id] = listed
+            return True

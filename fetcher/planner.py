@@ -35,11 +35,12 @@ class PlannedJob:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the database knows of one series: coverage, and windows of jobs that are open or given up (ms UTC)."""
+    """What is known of one series: coverage, windows of jobs open or given up, and what waits to be healed."""
 
     stored: tuple[Window, ...] = ()
     absent: tuple[Window, ...] = ()
     jobs: tuple[Window, ...] = ()
+    fallback: tuple[Window, ...] = ()  # what a worse source stands in for, and a better one may have
 
 
 def plan_series(series: Series, closed_until: int, known: Known, *, page_slots: int = 1000) -> list[PlannedJob]:
@@ -70,6 +71,9 @@ def plan_series(series: Series, closed_until: int, known: Known, *, page_slots: 
             head = max(window.start, series.grid.advance(series.grid.ceil(window.end), -page_slots))
             jobs += _cut(series, TAIL, Window(head, window.end), page_slots)
             jobs += _cut(series, BACKFILL, Window(window.start, head), page_slots)
+    for window in known.fallback:
+        for part in detector.missing(window, known.jobs):
+            jobs += _cut(series, HEAL, part, page_slots)
     return sorted(jobs, key=lambda job: (job.priority, -job.window.start))
 
 

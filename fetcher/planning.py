@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from db import coverage, jobs
@@ -11,8 +12,9 @@ from db.engine import reading, writing
 from db.jobs import NewJob
 from fetcher.aftermath import LATER_SECONDS
 from fetcher.events import Planned
+from fetcher.healing import is_unserved
 from fetcher.model import DAY, Window
-from fetcher.planner import JOB_PAGES, RECHECK, TAIL, Known, PlannedJob, interleave, plan_range, plan_series
+from fetcher.planner import HEAL, JOB_PAGES, RECHECK, TAIL, Known, PlannedJob, interleave, plan_range, plan_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +44,11 @@ class Planning:
         closed = {series.id: self.closed_until(series) for series in all_series}
 
         def plan(connection: Connection, open_jobs: Sequence[JobRow]) -> list[PlannedJob]:
-            known = _known(coverage.read_all(connection), open_jobs)
+            covered = coverage.read_all(connection)
+            known = _known(covered, open_jobs)
+            for s in all_series:
+                fallback = self._fallback(connection, s, covered.get(s.id, ()))
+                known[s.id] = replace(known[s.id], fallback=fallback)
             missing = [
                 plan_series(s, closed[s.id], known[s.id], page_slots=self._router.page_slots(s)) for s in all_series
             ]
@@ -114,15 +120,24 @@ class Planning:
         with reading(self._engine) as connection:
             planned = plan(connection, jobs.open_windows(connection))
             stuck = jobs.count_stuck(connection, now, LONGEST_WAIT_MS, GIVEN_UP_MS)
-        if planned or closed or stuck:
+            healing = any(job.kind == HEAL and job.status == jobs.QUEUED for job in jobs.open_windows(connection))
+        if planned or closed or stuck or healing:
             with writing(self._engine) as connection:
                 jobs.unstick(connection, now, LONGEST_WAIT_MS, GIVEN_UP_MS)
+                self._free_heals(connection, all_series, now)
                 open_jobs = jobs.open_windows(connection)
                 planned = plan(connection, open_jobs)
                 self._add(connection, planned, open_jobs, {series.id: series for series in all_series}, now)
                 series_rows.set_closed_until(connection, closed)
         grids = {series.id: series.grid for series in all_series}
         return Planned(len(planned), sum(grids[job.series_id].count(job.window) for job in planned))
+
+    def _free_heals(self, connection: Connection, all_series: Sequence[Series], now: int) -> None:
+        """Make due what waits to heal series whose preferred source may be asked again."""
+        resting = self._router.resting(0.0)
+        able = {series.id for series in all_series if self._router.best(series) not in resting}
+        waiting = jobs.listing(connection, status=jobs.QUEUED, kind=HEAL)
+        jobs.retry(connection, [job.id for job in waiting if job.series_id in able and job.not_before > now], now)
 
     def _add(
         self, connection: Connection, planned: Iterable[PlannedJob], open_jobs: Iterable[JobRow],
@@ -142,6 +157,24 @@ class Planning:
             else:
                 new.append(NewJob(job.series_id, job.kind, job.window.start, job.window.end, job.priority))
         jobs.add(connection, new, now)
+
+    def _fallback(self, connection: Connection, series: Series, covered: Sequence[Interval]) -> tuple[Window, ...]:
+        """What sources worse than the preferred one stand for, where that one is not known to lack it.
+
+        Jobs that wait to heal become due once the preferred source may be asked.
+        """
+        if len(series.sources) < 2 or not covered:  # noqa: PLR2004 (a single source is never a fallback)
+            return ()
+        best = self._router.best(series)
+        now = self._clock.now_ms()
+        if best is None or is_unserved(connection, series, best, now):
+            return ()
+        best_id = series_rows.source_ids(connection).get(best)
+        return tuple(
+            Window(i.start_ms, i.end_ms)
+            for i in covered
+            if i.source_id != best_id and (i.state == coverage.ABSENT or i.recheck_at is None or i.recheck_at <= now)
+        )
 
     def _fits_one_job(self, series: Series, job: JobRow, end_ms: int) -> bool:
         return series.grid.count(Window(job.start_ms, end_ms)) <= self._router.page_slots(series) * JOB_PAGES

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fetcher.aftermath import PATIENCE_SECONDS, after_failure
-from fetcher.errors import Contradicted, Stopped, Unproven
+from fetcher.errors import CannotServe, Contradicted, Stopped, Unproven
 from fetcher.events import JobEnded, PageStored
 from fetcher.gaps import pages
 from fetcher.model import Window
-from fetcher.planner import RECHECK
+from fetcher.planner import HEAL, RECHECK
 from fetcher.writer import Committed, OpenJob, Writer
 
 if TYPE_CHECKING:
@@ -133,16 +133,21 @@ class RecoveryManager:
 
     def _begin(self, job: OpenJob) -> None:
         """Schedule what a job needs first: its market's listing date, the pages that are missing, or a second look."""
-        if job.series.listed_ms is None:
+        if job.series.listed_ms is None and not job.goes_on_unlisted:
             self._schedule(job, LEARN, [job.window])
             return
         job.narrow(self._jobs.wanted(job.series))
         if job.row.kind == RECHECK:
             self._schedule(job, CONFIRM, [job.window] if job.window else [])
             return
+        if job.row.kind == HEAL:
+            job.heals = self._jobs.best_rank(job.series)
         slots = self._jobs.page_slots(job.series)
-        missing = self._storage.missing(job.series, job.window)
+        missing = self._missing(job)
         self._schedule(job, PAGE, [page for window in missing for page in pages(window, job.series.grid, slots)])
+
+    def _missing(self, job: OpenJob) -> list[Window]:
+        return self._storage.missing(job.series, job.window, job.heals, self._clock.now_ms())
 
     def _schedule(self, job: OpenJob, kind: str, windows: list[Window]) -> None:
         if not windows:
@@ -164,7 +169,7 @@ class RecoveryManager:
             if self._stop.is_set():
                 raise Stopped("the run is ending")
             if task.kind == LEARN:
-                self._jobs.learn_listing(job.series.id, self._asker.listing)
+                job.goes_on_unlisted = not self._jobs.learn_listing(job.series.id, self._asker.listing)
                 self._happened.put(_Learned(job))
                 return
             page = self._ask(task)
@@ -177,12 +182,13 @@ class RecoveryManager:
 
     def _ask(self, task: _Task) -> Page:
         series = task.job.series
+        above = None if task.job.heals is None else task.job.heals + 1
         if task.kind == PAGE:
-            return self._asker.page(series, task.window)
+            return self._asker.page(series, task.window, above)
         if task.job.row.kind == RECHECK:
-            return self._asker.absence(series, task.window, self._storage.answers(series, task.window))
+            return self._asker.absence(series, task.window, self._storage.answers(series, task.window), above)
         hole = self._storage.absent_around(series, task.window)
-        return self._asker.absence(series, hole, max(1, self._storage.answers(series, hole)))
+        return self._asker.absence(series, hole, max(1, self._storage.answers(series, hole)), above)
 
     def _react(self, deadline: float | None) -> None:
         """Handle what happened, waiting for the first of it only so long that deadline and stop are still noticed."""
@@ -237,7 +243,7 @@ class RecoveryManager:
         elif job.row.kind == RECHECK:
             self._give_back(job, self._inconclusive(job))
         else:
-            holes = self._storage.missing(job.series, job.window) if missing is None else missing
+            holes = self._missing(job) if missing is None else missing
             if not holes:
                 self._end(job, "done", None)
             elif job.fruitless_rounds(sum(hole.span for hole in holes)) > IDLE_ROUNDS:
@@ -254,8 +260,13 @@ class RecoveryManager:
     def _give_back(self, job: OpenJob, error: Exception) -> None:
         """Let a job go with what is left of it: what it brought is covered, and must not be hidden by it."""
         attempts = 1 if job.progressed else job.row.attempts + 1
-        end = after_failure(error, attempts, self._clock.now_ms())
-        missing = [] if job.row.kind == RECHECK else self._storage.missing(job.series, job.window)
+        if job.heals is not None and isinstance(error, CannotServe):
+            self._jobs.note_unserved(job.series)
+            self._end(job, "done", str(error))
+            return
+        alone = len(job.series.sources) == 1
+        end = after_failure(error, attempts, self._clock.now_ms(), alone=alone)
+        missing = [] if job.row.kind == RECHECK else self._missing(job)
         if missing:
             self._jobs.resize(job.id, Window(missing[0].start, missing[-1].end))
         self._end(job, end.status, end.message, not_before=end.not_before, attempts=end.attempts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from fetcher.clock import format_utc
 from fetcher.errors import (
     AuthenticationFailed,
     CannotServe,
@@ -16,7 +17,6 @@ from fetcher.errors import (
     UnknownSymbol,
     most_hopeful,
 )
-from fetcher.clock import format_utc
 from fetcher.events import Attempt
 from fetcher.gaps import pages
 from fetcher.model import Window

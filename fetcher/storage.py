@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from db.engine import reading, writing
 from db.revisions import keep_revisions
 from db.series import ensure_sources
 from fetcher.gaps import GapDetector
+from fetcher.healing import unhealed
 from fetcher.model import ANOMALY, VALUE_COLUMNS, Window
 from fetcher.resilience.retry import recheck_delay
 
@@ -43,6 +44,7 @@ class Page:
     batch: CandleBatch
     refused: tuple[Refused, ...] = ()
     absent: tuple[Absent, ...] = ()
+    traded_not: tuple[Window, ...] = ()  # of a source that leaves out candles without trades: covered, without rows
     closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
 
 
@@ -59,11 +61,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """A job whose last page is in this commit: done when coverage leaves nothing of its window."""
+    """A job whose last page is in this commit: done when coverage leaves nothing of its window.
+
+    With `heals`, a rank: when nothing of it is left to sources ranked worse.
+    """
 
     job_id: int
     series: Series
     window: Window
+    heals: int | None = None
 
 
 class Storage:
@@ -80,16 +86,16 @@ class Storage:
             for group in _by_series_and_route(pages):
                 self._store_group(connection, group, stored, now_ms)
             for job in closing:
-                missing = self._missing(connection, job.series, job.window)
+                missing = self._left(connection, job.series, job.window, job.heals, now_ms)
                 stored.missing[job.job_id] = missing
                 if not missing:
                     jobs.finish(connection, job.job_id, now_ms)
         return stored
 
-    def missing(self, series: Series, window: Window) -> list[Window]:
-        """The slots of `window` that coverage does not explain, as windows."""
+    def missing(self, series: Series, window: Window, heals: int | None = None, now_ms: int = 0) -> list[Window]:
+        """The slots of `window` that coverage does not explain; with `heals`, those that worse sources stand for."""
         with reading(self._engine) as connection:
-            return self._missing(connection, series, window)
+            return self._left(connection, series, window, heals, now_ms)
 
     def open_times(self, series: Series, window: Window) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Open times stored inside `window`: int64 ms UTC, ascending."""
@@ -100,6 +106,12 @@ class Storage:
         """Whether a candle at or after `ms` is stored."""
         with reading(self._engine) as connection:
             return candles.after(connection, series.id, ms) is not None
+
+    def nearest(self, series: Series, hole: Window) -> tuple[int | None, int | None]:
+        """The stored candles next to a hole, before and after it: open times in ms UTC."""
+        with reading(self._engine) as connection:
+            before = candles.before(connection, series.id, hole.start)
+            return before, candles.after(connection, series.id, hole.end)
 
     def answers(self, series: Series, window: Window) -> int:
         """How many answers agree so far that `window` is empty; 0 where coverage does not say so."""
@@ -121,6 +133,16 @@ class Storage:
         covered = coverage.read(connection, series.id, window.start, window.end)
         return GapDetector(series.grid).missing(window, [Window(i.start_ms, i.end_ms) for i in covered])
 
+    def _left(
+        self, connection: Connection, series: Series, window: Window, heals: int | None, now_ms: int
+    ) -> list[Window]:
+        if heals is None:
+            return self._missing(connection, series, window)
+        return unhealed(connection, series, window, self._ranks(connection, series), heals, now_ms)
+
+    def _ranks(self, connection: Connection, series: Series) -> dict[int, int]:
+        return {self._source_id(connection, name): rank for rank, name in enumerate(series.sources)}
+
     def _source_id(self, connection: Connection, source: str) -> int:
         if source not in self._source_ids:
             self._source_ids = ensure_sources(connection, [source])
@@ -129,7 +151,7 @@ class Storage:
     def _store_group(self, connection: Connection, pages: Sequence[Page], stored: Stored, now_ms: int) -> None:
         series, source, route = pages[0].batch.series, pages[0].batch.source, pages[0].batch.route
         source_id = self._source_id(connection, source)
-        ranks = {self._source_id(connection, name): rank for rank, name in enumerate(series.sources)}
+        ranks = self._ranks(connection, series)
         grid = series.grid
 
         def slots(start: int, end: int) -> int:
@@ -151,6 +173,10 @@ class Storage:
             stored.changed += len(merge.replaced)
             stored.unchanged += len(page.batch.rows) - len(merge.write)
             stored.refused += len(page.refused)
+        for page in pages:
+            sparse = [coverage.Interval(w.start, w.end, coverage.STORED, 0, source_id, route) for w in page.traded_not]
+            if sparse:
+                coverage.cover(connection, series.id, sparse, slots)
         self._cover_stored(connection, series, np.concatenate(held), source_id, route, slots)
         refused = [_quarantined(page, refusal, source_id) for page in pages for refusal in page.refused]
         if refused:
@@ -158,10 +184,10 @@ class Storage:
 
     @staticmethod
     def _cover_stored(
-        connection: Connection, series: Series, rows: Rows, source_id: int, route: str, slots: Slots
+        connection: Connection, series: Series, rows: Rows, source_id: int, route: str, slots: Slots, **proof: Any  # noqa: ANN401 (the last fields of an Interval)
     ) -> None:
         intervals = [
-            coverage.Interval(w.start, w.end, coverage.STORED, slots(w.start, w.end), source_id, route)
+            coverage.Interval(w.start, w.end, coverage.STORED, slots(w.start, w.end), source_id, route, **proof)
             for w in GapDetector(series.grid).runs(np.unique(rows["open_time"]))
         ]
         if intervals:
@@ -173,15 +199,26 @@ class Storage:
         """Cover a window as absent, but for candles that are there all the same: those stay their sources'."""
         series, window = page.batch.series, absent.window
         there = candles.read(connection, series.id, window.start, window.end)
+        evidence = json.dumps(absent.evidence)
+        recheck_at = now_ms + int(recheck_delay(absent.answers) * 1000)
         for other in np.unique(there["source_id"]):
-            mine = there[there["source_id"] == other]
-            self._cover_stored(connection, series, mine, int(other), page.batch.route, slots)
+            self._cover_stored(
+                connection,
+                series,
+                there[there["source_id"] == other],
+                int(other),
+                page.batch.route,
+                slots,
+                evidence=evidence,
+                answers=absent.answers,
+                checked_at=now_ms,
+                recheck_at=recheck_at,
+            )
         empty = GapDetector(series.grid).holes(window, there["open_time"]) if len(there) else [window]
         intervals = [
             coverage.Interval(
                 w.start, w.end, coverage.ABSENT, 0, source_id, page.batch.route,
-                evidence=json.dumps(absent.evidence), answers=absent.answers, checked_at=now_ms,
-                recheck_at=now_ms + int(recheck_delay(absent.answers) * 1000),
+                evidence=evidence, answers=absent.answers, checked_at=now_ms, recheck_at=recheck_at,
             )
             for w in empty
         ]  # fmt: skip

@@ -33,7 +33,9 @@ class OpenJob:
         self.window = Window(job.start_ms, job.end_ms)
         self.error: Exception | None = None
         self.confirming = False
+        self.heals: int | None = None  # of a job that heals: the rank of the source that is to stand for its window
         self.progressed = False
+        self.goes_on_unlisted = False
         self.refused: Refused | None = None
         self._lock = Lock()
         self._pages = 0
@@ -142,7 +144,7 @@ class Writer:
         pages_here = Counter(job.id for job, _ in group)
         jobs = {job.id: job for job, _ in group}
         closing = [
-            Closing(job.id, job.series, job.window)
+            Closing(job.id, job.series, job.window, job.heals)
             for job in jobs.values()
             if job.ends_with(pages_here[job.id]) and not job.confirming
         ]

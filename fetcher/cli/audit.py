@@ -1,7 +1,7 @@
 """`audit`: proves what the program believes it has against the candles that are there.
 
-JSON: `{"sound", "repaired", "findings": [{"symbol", "timeframe", "kind", "start_ms", "end_ms", "rows", "message",
-"repaired"}]}`.
+JSON: `{"sound", "agrees", "repaired", "findings": [{"symbol", "timeframe", "kind", "start_ms", "end_ms", "rows",
+"message", "repaired", "source"}]}`; `agrees` is null without `--cross`, `source` the one compared with, else null.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ import typer
 from db import series as series_rows
 from db.engine import reading
 from fetcher.audit import audit as examine
+from fetcher.audit_cross import CrossFinding, cross
+from fetcher.cli.choose import configured_series
 from fetcher.cli.show import put_json, put_table, utc
+from fetcher.cli.signals import stopping
 from fetcher.jobqueue import as_series
+from fetcher.observe import logs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fetcher.audit import AuditReport, Finding
     from fetcher.cli.invocation import Invocation
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+OLDER_PAGES = 3  # of each series, besides the newest, that --cross compares
 
 
 @app.command()
@@ -32,10 +40,14 @@ def audit(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also add candles up against the coarser ones of the same market.")
     ] = False,
+    across: Annotated[
+        bool, typer.Option("--cross", help="Also ask a second source for some of the candles, and compare.")
+    ] = False,
 ) -> int:
     """Prove what is believed to be stored against the candles.
 
-    Tells each difference. Exit code 1 when something is wrong that was not repaired.
+    Tells each difference. Exit code 1 when something is wrong that was not repaired, or two sources disagree. --cross
+    asks for the newest page and a few older ones of each series with two sources, and stores nothing of it.
 
     Example: python -m fetcher audit --repair
     """
@@ -44,17 +56,39 @@ def audit(
         with reading(engine) as connection:
             all_series = [as_series(row) for row in series_rows.read_series(connection)]
         report = examine(engine, all_series, repair=repair, deep=deep)
+    crossed = _cross(call) if across else None
+    agrees = None if crossed is None else not any(finding.disagrees for finding in crossed)
     if call.as_json:
-        put_json(_as_json(report))
+        put_json(_as_json(report, crossed or (), agrees))
     else:
-        _put(report, len(all_series))
-    return 0 if report.sound else 1
+        _put(report, crossed or (), len(all_series))
+        if agrees is not None:
+            typer.echo(_verdict(crossed or ()))
+    return 0 if report.sound and agrees is not False else 1
 
 
-def _put(report: AuditReport, count: int) -> None:
-    if report.findings:
+def _cross(call: Invocation) -> list[CrossFinding]:
+    with call.app() as program, stopping(program.stop):
+        logs.set_up(call.config, call.clock, call.verbosity)
+        program.hooks.add(logs.FactLog())
+        with reading(program.engine) as connection:
+            known = [series for series in configured_series(connection, call.config) if series.id > 0]
+        seed = call.clock.now_ms()  # each audit looks elsewhere
+        return cross(program.router, program.engine, known, windows=OLDER_PAGES, seed=seed)
+
+
+def _verdict(crossed: Sequence[CrossFinding]) -> str:
+    differ = sum(finding.disagrees for finding in crossed)
+    left = len(crossed) - differ
+    text = f"Sources disagree in {differ} places." if differ else "Where sources were compared, they agree."
+    return f"{text} {left} could not be compared." if left else text
+
+
+def _put(report: AuditReport, crossed: Sequence[CrossFinding], count: int) -> None:
+    findings: list[Finding | CrossFinding] = [*report.findings, *crossed]
+    if findings:
         columns = ["series", "from", "to", "#candles", "what", "repaired", "in words"]
-        put_table(columns, [_row(finding) for finding in report.findings])
+        put_table(columns, [_row(finding) for finding in findings])
     if not report.findings:
         typer.echo(f"Sound: in all {count} series the candles are what coverage says.")
     elif report.repaired:
@@ -63,16 +97,18 @@ def _put(report: AuditReport, count: int) -> None:
         typer.echo("Not sound: `audit --repair` takes back what coverage claims wrongly.")
 
 
-def _row(finding: Finding) -> tuple[object, ...]:
+def _row(finding: Finding | CrossFinding) -> tuple[object, ...]:
     return (
         str(finding.series), utc(finding.start_ms), utc(finding.end_ms), finding.rows, finding.kind,
         "yes" if finding.repaired else "no", finding.message,
     )  # fmt: skip
 
 
-def _as_json(report: AuditReport) -> dict[str, Any]:
+def _as_json(report: AuditReport, crossed: Sequence[CrossFinding], agrees: bool | None) -> dict[str, Any]:
+    findings: list[Finding | CrossFinding] = [*report.findings, *crossed]
     return {
         "sound": report.sound,
+        "agrees": agrees,
         "repaired": report.repaired,
         "findings": [
             {
@@ -84,7 +120,8 @@ def _as_json(report: AuditReport) -> dict[str, Any]:
                 "rows": finding.rows,
                 "message": finding.message,
                 "repaired": finding.repaired,
+                "source": finding.other if isinstance(finding, CrossFinding) else None,
             }
-            for finding in report.findings
+            for finding in findings
         ],
     }

@@ -7,7 +7,7 @@ or `{"requests", "errors", "success": 0…1, "p50_ms", "p95_ms"}`; of reset: `{"
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,8 +110,9 @@ def spell_words(spell: Spell | None) -> str:
 def _row(each: EndpointState) -> tuple[object, ...]:
     span = duration(each.budget_ms / 1000)
     weight = "-" if each.weight_limit is None else f"{each.used:,}/{each.weight_limit:,} in {span}"
+    state = replace(each, why=None).sentence if each.why == each.last_error else each.sentence  # told once is enough
     error = "-" if each.last_error is None else f"{utc(each.last_error_ms)} {each.last_error}"
     return (
-        each.endpoint, each.sentence, each.breaker, weight, spell_words(each.hour), spell_words(each.day),
+        each.endpoint, state, each.breaker, weight, spell_words(each.hour), spell_words(each.day),
         utc(each.last_ok_ms), error,
     )  # fmt: skip

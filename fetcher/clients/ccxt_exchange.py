@@ -97,7 +97,9 @@ class CcxtAPIClient(BaseAPIClient):
             candle_cost=1,
             time_cost=1 if exchange.has.get("fetchTime") is True else 0,
             symbols_cost=3,  # two or three requests with some, one with most
-            weight_per_minute=self._weight_per_minute or max(1, int(MINUTE / exchange.rateLimit)),
+            # Half of what ccxt's rateLimit allows, in spans of two seconds: exchanges count by the second, and sliding.
+            weight_per_minute=self._weight_per_minute or max(30, int(MINUTE / exchange.rateLimit / 2)),
+            budget_ms=2_000,
             look_back=look_back(self._exchange_id, names),
             max_span={name: rows * Timeframe(name).ms for name in names},
             omits_empty=self._exchange_id not in SENDS_EMPTY,

@@ -1,20 +1,22 @@
 """An API's request weight, shared by every process on the same database.
 
-The exchange counts per wall-clock minute of its own clock (facts: Binance REST, weights). A process reserves weight in
-blocks of about twenty requests, in short transactions, and what the answers' headers say of others' use is counted in.
+Binance counts per wall-clock minute of its own clock (facts: Binance REST, weights); other sources are given shorter
+spans, so that no second gets a minute's worth. A process reserves weight in blocks of about twenty requests, in short
+transactions, and what the answers' headers say of others' use is counted in.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from db import endpoints
 from db.engine import writing
 from fetcher.errors import Stopped
-from fetcher.model import MINUTE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from threading import Event
 
     from sqlalchemy import Engine
@@ -22,20 +24,25 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock, ServerClock
 
 BLOCK_REQUESTS = 20
-GUARD_MS = 1_000  # a request sent later than this before the minute's end may be counted in the next one
+GUARD_MS = 1_000  # a request sent later than this before a minute's end may be counted in the next one
 
 
 class Budget:
-    """Weight per minute of one pool: everything that the exchange counts together (for Binance: one IP address)."""
+    """Weight per span of one pool: everything that the exchange counts together (for Binance: one IP address).
 
-    def __init__(self, engine: Engine, clock: Clock, server: ServerClock, pool: str, limit: int) -> None:
+    `limits` gives the weight that may be spent in a span, and the span in ms.
+    """
+
+    def __init__(
+        self, engine: Engine, clock: Clock, server: ServerClock, pool: str, limits: Callable[[], tuple[int, int]]
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._server = server
         self._pool = pool
-        self._limit = limit
+        self._ask_limits = limits  # asked when first needed: what a source allows may have to be read from its library
         self._lock = Lock()
-        self._minute = -1
+        self._span_start = -1
         self._left = 0
         self._seen = 0
 
@@ -49,29 +56,36 @@ class Budget:
         raise Stopped("stopped while waiting for request weight")
 
     def saw(self, used: int, sent_at: float) -> None:
-        """Count in what the exchange says this address has used in the minute of a request sent at `sent_at`."""
-        minute = self._server.guess_ms(sent_at) // MINUTE * MINUTE
+        """Count in what the exchange says this address has used in the span of a request sent at `sent_at`."""
+        limit, span = self._limits
+        start = self._server.guess_ms(sent_at) // span * span
         with self._lock:
-            if minute == self._minute:
+            if start == self._span_start:
                 self._seen = max(self._seen, used)
-                self._left = min(self._left, max(0, self._limit - used))  # others may have spent what was reserved
+                self._left = min(self._left, max(0, limit - used))  # others may have spent what was reserved
+
+    @cached_property
+    def _limits(self) -> tuple[int, int]:
+        return self._ask_limits()
 
     def _try(self, cost: int) -> float | None:
+        limit, span = self._limits
+        guard = min(GUARD_MS, span // 10)
         with self._lock:
             now = self._server.guess_ms()
-            minute = now // MINUTE * MINUTE
-            left_ms = minute + MINUTE - now
-            if left_ms <= GUARD_MS:
+            start = now // span * span
+            left_ms = start + span - now
+            if left_ms <= guard:
                 return left_ms / 1000
-            if minute != self._minute:
-                self._minute, self._left, self._seen = minute, 0, 0
+            if start != self._span_start:
+                self._span_start, self._left, self._seen = start, 0, 0
             if self._left < cost:
                 with writing(self._engine) as connection:
                     self._left += endpoints.reserve(
-                        connection, self._pool, minute, cost * BLOCK_REQUESTS, self._limit, self._seen + self._left
+                        connection, self._pool, start, cost * BLOCK_REQUESTS, limit, self._seen + self._left
                     )
-                if self._server.guess_ms() - minute >= MINUTE - GUARD_MS:
-                    return 0.0  # a busy database kept us waiting until the minute was over: look again
+                if self._server.guess_ms() - start >= span - guard:
+                    return 0.0  # a busy database kept us waiting until the span was over: look again
             if self._left < cost:
                 return left_ms / 1000
             self._left -= cost

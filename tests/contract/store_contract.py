@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from tests.contract.store_candles import CandleStore
 from tests.contract.store_coverage import CoverageStore
+from tests.contract.store_health import HealthStore
 from tests.contract.store_jobs import JobStore
 from tests.contract.store_state import EndpointStore, QuarantineStore, StateStore, TransactionStore
 
 
-class StoreContract(CandleStore, CoverageStore, JobStore, StateStore, EndpointStore, QuarantineStore, TransactionStore):
+class StoreContract(
+    CandleStore, CoverageStore, JobStore, StateStore, EndpointStore, HealthStore, QuarantineStore, TransactionStore
+):
     """All parts together."""

@@ -45,6 +45,8 @@ MISTAKES = {
     "unknown quarantined row": (["quarantine", "show", "3"], "there is no quarantined row 3"),
     "unknown reason": (["quarantine", "--reason", "ugly"], "no row was refused for 'ugly'"),
     "fault without chance": (["sandbox", "--fault", "html"], "'html' is no fault with a chance"),
+    "fault of no venue": (["sandbox", "--venue-down", "mtgox=always"], "--venue-down 'mtgox=always' names no venue"),
+    "bad limit of a venue": (["sandbox", "--venue-limit", "okx=many"], "'many' is no limit"),
     "bad outage": (["sandbox", "--outage", "today"], "'today' is no span of time"),
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import event
 
-from db import candles, manager
+from db import candles, endpoints, health, manager
 from db.engine import open_engine, reading, writing
 from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
@@ -113,6 +113,27 @@ def test_an_older_database_is_backed_up_and_upgraded(
     with closing(sqlite3.connect(path.with_name("market.db.before-9999"))) as old:
         assert old.execute("SELECT version_num FROM alembic_version").fetchone() == (REVISIONS[-1],)
         assert old.execute("SELECT count(*) FROM candles").fetchone() == (10,)
+
+
+def test_the_first_schema_is_upgraded_to_this_one(database: DatabaseManager, engine: Engine, path: Path) -> None:
+    """A database of revision 0001 keeps candles and endpoints, gains what is new, is sound, and is backed up first."""
+    with writing(engine) as conn:
+        manager._run_migrations(conn, "0001")
+    series_id = fill(engine)
+    with writing(engine) as conn:
+        conn.exec_driver_sql(
+            "INSERT INTO endpoint_state (endpoint, source, breaker, requests) VALUES ('a', 'b', 'open', 7)"
+        )
+    database.prepare()
+    assert database.check() == []
+    with reading(engine) as conn:
+        assert candles.count(conn, series_id, 0, 2**62) == 10
+        [row] = endpoints.read_all(conn)
+        assert (row.endpoint, row.source, row.breaker, row.requests) == ("a", "b", "open", 7)
+        assert health.read(conn, 0) == health.budget_spans(conn) == {}
+    with closing(sqlite3.connect(path.with_name(f"market.db.before-{REVISIONS[-1]}"))) as old:
+        assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        assert old.execute("SELECT requests FROM endpoint_state").fetchone() == (7,)
 
 
 @pytest.mark.parametrize("more", ["raise RuntimeError('boom')", "op.execute('DELETE FROM sources')"])
