@@ -128,6 +128,7 @@ class YahooSource(_Section):
     symbols: dict[Symbol, str] = {}
 
 
+_CLIENTS = ("binance", "ccxt", "coingecko", "yahoo")
 SourceSettings = BinanceSource | CcxtSource | CoinGeckoSource | YahooSource
 
 
@@ -248,9 +249,15 @@ def _sentence(error: ValidationError) -> str:
     parts = []
     for problem in error.errors():
         where = ""
-        for step in problem["loc"]:
+        steps = list(problem["loc"])
+        if steps[:1] == ["sources"]:
+            del steps[2:3]  # the client's name, by which pydantic tells the kinds of sources apart
+        for step in steps:
             where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else str(step)
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+            where += ".client"
+            message = f"is required and names what speaks to the source; one of {', '.join(_CLIENTS)}"
         if problem["type"] == "extra_forbidden":
             message = "unknown key"
         elif problem["type"] == "missing":

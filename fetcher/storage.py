@@ -184,7 +184,13 @@ class Storage:
 
     @staticmethod
     def _cover_stored(
-        connection: Connection, series: Series, rows: Rows, source_id: int, route: str, slots: Slots, **proof: Any  # noqa: ANN401 (the last fields of an Interval)
+        connection: Connection,
+        series: Series,
+        rows: Rows,
+        source_id: int,
+        route: str,
+        slots: Slots,
+        **proof: Any,  # noqa: ANN401 (the last fields of an Interval)
     ) -> None:
         intervals = [
             coverage.Interval(w.start, w.end, coverage.STORED, slots(w.start, w.end), source_id, route, **proof)

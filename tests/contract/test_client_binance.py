@@ -193,7 +193,7 @@ def test_what_it_can_do_is_declared() -> None:
     can = BinanceAPIClient("binance", [], Clock(), weight_per_minute=600).capabilities
     assert can.timeframes == set(TIMEFRAMES)
     assert (can.rows_per_request, can.candle_cost, can.time_cost, can.symbols_cost) == (1000, 2, 1, 20)
-    assert (can.weight_per_minute, can.look_back_ms, can.has_volume, can.omits_empty) == (600, None, True, False)
+    assert (can.weight_per_minute, can.look_back, can.has_volume, can.omits_empty) == (600, {}, True, False)
 
 
 def test_the_registry_names_real_classes() -> None:

@@ -424,11 +424,11 @@ def test_the_oldest_candle_is_asked_for_where_it_can_be(wire: WireServer, make: 
 @pytest.mark.parametrize(
     ("exchange", "names", "rows", "per_minute", "clock", "omits"),
     [
-        ("kraken", "1m 5m 15m 30m 1h 4h 1d", 718, 60, 1, False),
-        ("okx", "1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 1w 1M", 298, 545, 1, True),
-        ("coinbaseexchange", "1m 5m 15m 1h 6h 1d", 298, 600, 1, True),
-        ("bitstamp", "1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d", 998, 800, 0, False),
-        ("mexc", "1m 5m 15m 30m 1h 4h 8h 1d", 498, 1200, 1, True),
+        ("kraken", "1m 5m 15m 30m 1h 4h 1d", 718, 30, 1, False),
+        ("okx", "1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 1w 1M", 298, 272, 1, True),
+        ("coinbaseexchange", "1m 5m 15m 1h 6h 1d", 298, 300, 1, True),
+        ("bitstamp", "1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d", 998, 400, 0, False),
+        ("mexc", "1m 5m 15m 30m 1h 4h 8h 1d", 498, 600, 1, True),
     ],
 )
 def test_what_it_can_do_is_declared(
@@ -441,7 +441,7 @@ def test_what_it_can_do_is_declared(
     *,
     omits: bool,
 ) -> None:
-    """Timeframes on our grid only, pages as they really are, a minute's requests by ccxt's rate."""
+    """Timeframes on our grid only, pages as they really are, half of a minute's requests by ccxt's rate."""
     can = make(exchange).capabilities
     assert can.timeframes == set(names.split())
     assert (can.rows_per_request, can.weight_per_minute) == (rows, per_minute)

@@ -73,7 +73,7 @@ def budget(engine: Engine, clock: Clock, limit: int = 600, ahead_ms: int = 0) ->
     """A process's budget over the shared database; its clock of the exchange is known."""
     server = ServerClock(clock)
     server.learn(clock.now_ms() + ahead_ms)
-    return Budget(engine, clock, server, POOL, limit)
+    return Budget(engine, clock, server, POOL, lambda: (limit, MINUTE))
 
 
 def used(engine: Engine) -> tuple[int | None, int]:

@@ -109,7 +109,10 @@ def test_a_markets_mistakes_are_named_by_key(path: Path, changes: dict[str, str]
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ("client: bitmex", "sources.binance.client: Input should be 'binance'"),
+        (
+            "client: bitmex",
+            "sources.binance.client: is required and names what speaks to the source; one of binance, ccxt, coingecko, yahoo",
+        ),
         ("base_url: https://x", "sources.binance.base_url: unknown key"),
         ("base_urls: []", "sources.binance.base_urls: needs at least one entry"),
         ("base_urls: [api.binance.com]", "sources.binance.base_urls[0]: 'api.binance.com' is not a base URL"),

@@ -130,7 +130,8 @@ def test_the_first_schema_is_upgraded_to_this_one(database: DatabaseManager, eng
         assert candles.count(conn, series_id, 0, 2**62) == 10
         [row] = endpoints.read_all(conn)
         assert (row.endpoint, row.source, row.breaker, row.requests) == ("a", "b", "open", 7)
-        assert health.read(conn, 0) == health.budget_spans(conn) == {}
+        assert health.read(conn, 0) == {}
+        assert health.budget_spans(conn) == {}
     with closing(sqlite3.connect(path.with_name(f"market.db.before-{REVISIONS[-1]}"))) as old:
         assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
         assert old.execute("SELECT requests FROM endpoint_state").fetchone() == (7,)
