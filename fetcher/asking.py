@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from fetcher.clock import format_utc
-from fetcher.errors import CannotServe, Contradicted, UnknownSymbol, Unproven
-from fetcher.model import DAY, CandleBatch, Window
+from fetcher.errors import CannotServe, Contradicted, Unproven
+from fetcher.listing import Listing, find_listing
+from fetcher.model import CandleBatch, Window
 from fetcher.storage import Absent, Page
 from fetcher.validation import snap
 
@@ -25,15 +26,6 @@ T = TypeVar("T")
 
 LOOKS = 5  # at a source that contradicts itself, before its word is left for later
 CONFIRMATIONS = 2  # agreeing answers after the page that lacked the candles; one alone can be the same fault twice
-_FIRST_MARKETS_MS = 1_230_768_000_000  # 2009-01-01: an earlier listing is a mistaken unit, not a market
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A market's first candle: its slot (ms UTC), also the anchor of a grid that starts there, and the evidence."""
-
-    listed_ms: int
-    evidence: dict[str, object]
 
 
 class Asker:
@@ -64,7 +56,7 @@ class Asker:
 
     def listing(self, series: Series) -> Listing:
         """Find a market's first candle by two agreeing answers; raises Contradicted while there are none."""
-        return _patiently(lambda: self._listing(series))
+        return _patiently(lambda: find_listing(self._router, series))
 
     def _absence(self, series: Series, hole: Window, answers: int, above: int | None) -> Page:
         grid = series.grid
@@ -93,43 +85,6 @@ class Asker:
         if after is None:
             proof["market"] = "no longer trades"
         return looks[-1].page(hole, Absent(hole, answers + len(looks), proof))
-
-    def _listing(self, series: Series) -> Listing:
-        first = self._first_of_the_best(series)
-        if not len(first.page) and not len(self._router.candles(series, 0, None, 1, only=first.source).page):
-            raise Unproven(f"{first.source} knows {series}, but has no candle of it yet")
-        opened = self._plausible_first(series, first)
-        again = self._router.candles(series, 0, opened + 1, only=first.source)
-        times = np.unique(again.page.rows["open_time"])
-        if again.page.spoiled or times.tolist() != [opened]:
-            raise Contradicted(f"{first.source} gave two different first candles of {series}")
-        asked = ((first, None), (again, opened + 1))
-        evidence: dict[str, object] = {
-            "source": first.source,
-            "answers": [{"at": served.proven_ms, "asked": [0, end], "first": opened} for served, end in asked],
-        }
-        if series.timeframe.anchored_by_series:
-            return Listing(opened - opened % DAY, evidence)
-        return Listing(series.grid.floor(opened), evidence)
-
-    def _first_of_the_best(self, series: Series) -> Served:
-        """Ask the preferred source, since another's listing may be later; the next where it does not list the market."""
-        unknown: UnknownSymbol | None = None
-        for line in self._router.lines_for(series):
-            try:
-                return self._router.candles(series, 0, None, 1, only=line.source)
-            except UnknownSymbol as error:
-                unknown = unknown or error
-        raise unknown or CannotServe(f"no configured source offers {series.timeframe} candles of {series.symbol}")
-
-    def _plausible_first(self, series: Series, served: Served) -> int:
-        times = served.page.rows["open_time"]
-        if len(times) == 0:
-            raise Contradicted(f"{served.source} gave no first candle of {series}")
-        opened = int(times[0])
-        if not _FIRST_MARKETS_MS <= opened <= (served.proven_ms or opened):
-            raise Contradicted(f"{served.source} gave an impossible first candle of {series}: {opened}")
-        return opened
 
     def _judge(self, series: Series, window: Window, served: Served) -> tuple[Rows, tuple[Refused, ...]]:
         verdict = self._validator.check(served.page, series.grid, window, served.proven_ms)

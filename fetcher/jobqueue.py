@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from db.jobs import JobRow
     from db.series import SeriesRow
-    from fetcher.asking import Listing
     from fetcher.clock import Clock
+    from fetcher.listing import Listing
     from fetcher.router import APIRouter
 
 LEASE_SECONDS = 600.0

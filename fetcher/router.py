@@ -75,10 +75,10 @@ class APIRouter:
             if line is not None and series.timeframe.name in line.client.capabilities.timeframes:
                 yield line
 
-    def page_slots(self, series: Series) -> int:
-        """Candles per request of the preferred source of a series."""
-        line = next(self.lines_for(series), None)
-        return line.client.capabilities.rows_per_request if line else 1000
+    def page_slots(self, series: Series, source: str | None = None) -> int:
+        """Candles per request of a source, by default the preferred one of the series."""
+        line = self._lines[source] if source else next(self.lines_for(series), None)
+        return _rows_a_request(line, series) if line else 1000
 
     def best(self, series: Series) -> str | None:
         """The name of the preferred source of a series that offers its timeframe."""
