@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fetcher.cli.show import plain, put_json, put_table, utc
+from fetcher.clients.ccxt_library import check_exchange
+from fetcher.errors import ConfigError
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.observe.progress import duration
 
@@ -41,6 +43,7 @@ def check(ctx: typer.Context) -> int:
     """
     call: Invocation = ctx.obj
     loaded = call.config
+    _check_exchanges(loaded)
     url = one_line(loaded.database_url, secrets_of(loaded))
     if call.as_json:
         put_json(_as_json(call, url))
@@ -52,6 +55,16 @@ def check(ctx: typer.Context) -> int:
         typer.echo(f"source    {plain(name)}: {plain(_source_words(source))}")
     _put_series(loaded)
     return 0
+
+
+def _check_exchanges(loaded: Config) -> None:
+    """Refuse an exchange id that ccxt does not have a file for; looks at file names, loads nothing of it."""
+    for name, source in loaded.sources.items():
+        if source.client == "ccxt":
+            try:
+                check_exchange(source.exchange)
+            except ConfigError as error:
+                raise ConfigError(f"sources.{name}.exchange: {error}") from None
 
 
 def _source_words(source: SourceSettings) -> str:

@@ -88,6 +88,10 @@ def test_a_mistake_gets_one_sentence(mistake: str, capsys: pytest.CaptureFixture
         (("sources: [binance]", "sources: [okx]"), "no source is called 'okx'"),
         (("2026-05-01", "soon"), "'soon' is not a date"),
         (("]}]", "]}"), "not valid YAML"),
+        (
+            ("{client: binance, base_urls: ['http://127.0.0.1:9']}", "{client: ccxt}"),
+            "sources.binance.exchange: is required",
+        ),
         (("sqlite:///market.db", "sqlite://"), "database_url names no file"),
         (("sqlite:///market.db", "nonsense"), "database_url is not a database URL"),
     ],
@@ -99,6 +103,14 @@ def test_a_bad_configuration_gets_one_sentence(
     (folder / "config.yaml").write_text(GOOD.replace(*change), encoding="utf-8")
     assert main([]) == 2
     assert expected in complaint(capsys)
+
+
+def test_config_check_knows_exchanges(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An exchange id with a slip of the pen is found without asking anybody, and the right one is offered."""
+    changed = GOOD.replace("client: binance, base_urls: ['http://127.0.0.1:9']", "client: ccxt, exchange: krakn")
+    (folder / "config.yaml").write_text(changed, encoding="utf-8")
+    assert main(["config", "check"]) == 2
+    assert "sources.binance.exchange: ccxt knows no exchange 'krakn'; did you mean kraken" in complaint(capsys)
 
 
 def test_a_bad_clock_gets_one_sentence(

@@ -1,0 +1,76 @@
+"""Libraries of sources that are not asked cost nothing: cron starts the program every minute."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fetcher.clock import format_utc, parse_utc
+from tests.integration.commands import CommandLine
+from tests.integration.world_of_sources import SourceWorld, market_of, open_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOW = parse_utc("2026-06-01T00:00:30Z")
+HEAVY = ("alembic", "ccxt", "pandas", "pycoingecko", "yfinance")
+_PROGRAM = f"""
+import atexit, sys
+atexit.register(lambda: print("IMPORTED", *({set(HEAVY)} & set(sys.modules))))
+from fetcher.__main__ import main
+sys.exit(main())
+"""
+
+
+class Lazy(SourceWorld, CommandLine):
+    """A command line with several sources that tells which libraries a command imported."""
+
+    def imports(self, *words: str) -> tuple[int, set[str]]:
+        """The exit code of a command, and which of HEAVY it imported."""
+        said = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, *words],
+            cwd=self.folder, env=self.environment(FETCHER_CLOCK=format_utc(NOW)),
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        [told] = [line for line in said.stdout.splitlines() if line.startswith("IMPORTED")]
+        return said.returncode, set(told.split()[1:])
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Lazy]:
+    """A command line whose series are Binance's, with every other source to fall back on."""
+    with open_sources(tmp_path, "--clock", format_utc(NOW)) as opened:
+        made = Lazy(opened.sandbox, tmp_path)
+        fallbacks = ("okx", "kraken", "coinbase", "coingecko", "yahoo")
+        made.configure_sources(market_of("BTC/USDT ETH/USDT", "1m 4h 1d 3d", "2026-05-30", "binance", *fallbacks))
+        yield made
+
+
+def test_a_run_that_binance_serves_imports_no_other_library(line: Lazy) -> None:
+    """The first run, one with nothing to do, and one after an outage that Binance proves to be its own."""
+    line.sandbox.configure(outages=["2026-05-30T02:00/2026-05-30T04:30"])
+    assert line.imports() == (0, set())
+    assert line.served("BTC/USDT", "1m").keys() == {"binance"}
+    assert line.imports() == (0, set())
+    assert line.imports("backfill", "--from", "2026-05-01", "--to", "2026-05-03") == (0, set())
+    assert {entry["venue"] for entry in line.sandbox.log()} == {"binance"}
+
+
+@pytest.mark.parametrize("words", ["status", "gaps", "sources", "jobs", "config check", "audit"])
+def test_commands_that_only_look_import_no_library(line: Lazy, words: str) -> None:
+    """What is read from the database or the configuration needs no source."""
+    assert line.imports()[0] == 0
+    assert line.imports(*words.split())[1] == set()
+
+
+def test_only_the_library_that_is_used_is_imported(line: Lazy) -> None:
+    """With Binance away OKX serves, by ccxt; nobody needs pandas for that."""
+    line.configure_sources(market_of("BTC/USDT", "1h", "2026-05-20", "binance", "okx", "yahoo"))
+    line.down("binance")
+    code, imported = line.imports()
+    assert (code, imported) in [(0, {"ccxt"}), (1, {"ccxt"})]
+    assert line.served("BTC/USDT", "1h").keys() == {"okx"}
