@@ -72,11 +72,15 @@ def read_all(conn: Connection) -> list[EndpointRow]:
     return [EndpointRow(*fields) for fields in map(tuple, rows)]
 
 
-def reserve(conn: Connection, endpoint: str, window_ms: int, amount: int, limit: int, floor_used: int = 0) -> int:
+def reserve(
+    conn: Connection, endpoint: str, window_ms: int, amount: int, limit: int, floor_used: int = 0, *,
+    span_ms: int | None = None,
+) -> int:  # fmt: skip
     """Take up to `amount` of weight out of the budget window that starts at `window_ms`; what was granted, 0 if full.
 
     `floor_used` is what the venue itself says was used in that window. A newer window starts from it; a process
-    that still asks for the window before is charged to the newest one, which errs to the safe side.
+    that still asks for the window before is charged to the newest one, which errs to the safe side. `span_ms` is how
+    long the window lasts, noted for those who look at it (None: a minute).
     """
     row = conn.execute(select(_c.window_ms, _c.used).where(_c.endpoint == endpoint).with_for_update()).first()
     if row is None:
@@ -85,7 +89,7 @@ def reserve(conn: Connection, endpoint: str, window_ms: int, amount: int, limit:
     if window == window_ms:
         used = max(used, floor_used)
     granted = max(0, min(amount, limit - used))
-    counted = {"window_ms": window, "used": used + granted, "weight_limit": limit}
+    counted = {"window_ms": window, "used": used + granted, "weight_limit": limit, "window_span_ms": span_ms}
     if (window, used + granted) != (row[0], row[1]):
         conn.execute(update(endpoint_state).where(_c.endpoint == endpoint).values(counted))
     return granted

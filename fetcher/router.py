@@ -291,9 +291,9 @@ class APIRouter:
     ) -> None:
         now = self._clock.now_ms()
         seconds = line.note_answer(record)
-        if error is None:
-            line.health.answered(endpoint.key, seconds, now)
-        else:
+        if error is None or (isinstance(error, CannotServe) and record is not None):
+            line.health.answered(endpoint.key, seconds, now)  # the question was wrong, the answer was well
+        elif not isinstance(error, CannotServe):  # else nobody was asked
             line.health.failed(endpoint.key, str(error), now)
         outcome = "ok" if error is None else type(error).__name__
         self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds))

@@ -82,8 +82,9 @@ class Budget:
             if self._left < cost:
                 with writing(self._engine) as connection:
                     self._left += endpoints.reserve(
-                        connection, self._pool, start, cost * BLOCK_REQUESTS, limit, self._seen + self._left
-                    )
+                        connection, self._pool, start, cost * BLOCK_REQUESTS, limit, self._seen + self._left,
+                        span_ms=span,
+                    )  # fmt: skip
                 if self._server.guess_ms() - start >= span - guard:
                     return 0.0  # a busy database kept us waiting until the span was over: look again
             if self._left < cost:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-_ALWAYS = Window(0, 1 << 50)
+ALWAYS = Window(0, 1 << 50)
 _EVERY = "*"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|)")
 
@@ -157,7 +157,7 @@ def read_limit(text: str) -> WindowLimit:
 
 def read_spell(text: str) -> Window:
     """`START/END` in UTC, or `always`, as a window; ConfigError otherwise."""
-    return _ALWAYS if text.strip() == "always" else read_window(text)
+    return ALWAYS if text.strip() == "always" else read_window(text)
 
 
 def of_venues(texts: Iterable[str], option: str, separator: str = "=") -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from fetcher.errors import ConfigError
 from fetcher.sandbox.answer import Answer
 from fetcher.sandbox.fault_plan import FaultPlan, check_chances
 from fetcher.sandbox.generated import GeneratedMarket
-from fetcher.sandbox.options import read_limit, read_spell, read_window
+from fetcher.sandbox.options import ALWAYS, read_limit, read_spell, read_window
 from fetcher.sandbox.registry import BINANCE, VENUES
 from fetcher.sandbox.venue import VenueExchange
 
@@ -138,5 +138,7 @@ def apply(settings: Mapping[str, Any], known: Mapping[str, Callable[[Any], None]
 
 
 def span(window: Window) -> str:
-    """A window as `START/END` in UTC."""
+    """A window as `START/END` in UTC, or `always`."""
+    if window == ALWAYS:
+        return "always"
     return f"{format_utc(window.start)}/{format_utc(window.end)}"
