@@ -11,6 +11,7 @@ from db.engine import open_engine, reading, writing
 from db.manager import DatabaseManager
 from db.series import source_clock
 from fetcher.asking import Asker
+from fetcher.audit_cross import sample
 from fetcher.clients import client_class
 from fetcher.clock import ServerClock
 from fetcher.events import Hooks
@@ -29,10 +30,13 @@ from fetcher.storage import Storage
 from fetcher.validation import DataValidator
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Engine
 
     from fetcher.clock import Clock
     from fetcher.config import Config, SourceSettings
+    from fetcher.model import Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,15 @@ def build(config: Config, clock: Clock) -> App:
     queue = JobQueue(engine, router, clock, owner)
     asker = Asker(router, DataValidator(), storage)
     recovery = RecoveryManager(asker, storage, queue, clock, stop, config.run.workers, hooks.tell)
-    planning = Planning(engine, clock, router)
+    planning = Planning(engine, clock, router, hooks.tell)
     book = RunBook(engine, clock, lines, owner)
-    fetcher = CryptoDataFetcher(engine, clock, book, queue, planning, recovery, config.series(), hooks.tell)
+
+    def cross_check(some: Sequence[Series]) -> None:
+        checked = sample(router, engine, some, clock, clock.now_ms())
+        if checked is not None:
+            hooks.tell(checked)
+
+    fetcher = CryptoDataFetcher(engine, clock, book, queue, planning, recovery, config.series(), cross_check)
     return App(config, clock, stop, hooks, engine, manager, router, lines, planning, fetcher)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fetcher.clock import Clock
     from fetcher.config import WantedSeries
-    from fetcher.events import Fact, Planned
+    from fetcher.events import Planned
     from fetcher.jobqueue import JobQueue
     from fetcher.model import Series, Window
     from fetcher.planning import Planning
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from fetcher.results import RunResult
     from fetcher.runbook import RunBook
 
+CROSS_CHECK_SECONDS = 10.0  # of its budget that a run must have left to compare a few candles with another source
+
 
 class CryptoDataFetcher:
     """Keeps the configured series complete; every way to fetch ends in one of its methods."""
 
     def __init__(
         self, engine: Engine, clock: Clock, book: RunBook, queue: JobQueue, planning: Planning,
-        recovery: RecoveryManager, wanted: Sequence[WantedSeries], tell: Callable[[Fact], None],
+        recovery: RecoveryManager, wanted: Sequence[WantedSeries],
+        cross_check: Callable[[Sequence[Series]], None],
     ) -> None:  # fmt: skip
         self._engine = engine
         self._clock = clock
@@ -42,7 +45,7 @@ class CryptoDataFetcher:
         self._planning = planning
         self._recovery = recovery
         self._wanted = wanted
-        self._tell = tell
+        self._cross_check = cross_check
 
     def run(self, time_budget: float) -> RunResult:
         """One bare run within `time_budget` seconds; raises RunLocked while another one is under way."""
@@ -76,6 +79,8 @@ class CryptoDataFetcher:
 
         self._work(plan, Scope(frozenset(series.id for series in all_series)), all_series, deadline)
         late = self._clock.elapsed() >= deadline
+        if deadline - self._clock.elapsed() > CROSS_CHECK_SECONDS:
+            self._cross_check([series for series in all_series if series.closed_until_ms is not None])
         return read_result(self._engine, [(series, None) for series in all_series], timed_out=late)
 
     def _backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
@@ -97,7 +102,7 @@ class CryptoDataFetcher:
         try:
             while True:
                 before = self._current(all_series)
-                self._tell(plan())
+                plan()
                 self._recovery.work(scope, deadline, self._book.beat)
                 if not any(old.lacks_grid and not new.lacks_grid for old, new in self._pairs(before)):
                     break

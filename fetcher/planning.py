@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from db.intervals import Interval
     from db.jobs import JobRow
     from fetcher.clock import Clock
+    from fetcher.events import Fact
     from fetcher.model import Series
     from fetcher.router import APIRouter
 
@@ -34,7 +35,8 @@ GIVEN_UP_MS = 7 * DAY  # after which a job that was given up is tried once more
 class Planning:
     """Turns what the configuration wants, less what the database can explain, into queued jobs."""
 
-    def __init__(self, engine: Engine, clock: Clock, router: APIRouter) -> None:
+    def __init__(self, engine: Engine, clock: Clock, router: APIRouter, tell: Callable[[Fact], None]) -> None:
+        self._tell = tell
         self._engine = engine
         self._clock = clock
         self._router = router
@@ -130,7 +132,9 @@ class Planning:
                 self._add(connection, planned, open_jobs, {series.id: series for series in all_series}, now)
                 series_rows.set_closed_until(connection, closed)
         grids = {series.id: series.grid for series in all_series}
-        return Planned(len(planned), sum(grids[job.series_id].count(job.window) for job in planned))
+        made = Planned(len(planned), sum(grids[job.series_id].count(job.window) for job in planned))
+        self._tell(made)
+        return made
 
     def _free_heals(self, connection: Connection, all_series: Sequence[Series], now: int) -> None:
         """Make due what waits to heal series whose preferred source may be asked again."""

@@ -70,6 +70,7 @@ class Budget:
 
     def _try(self, cost: int) -> float | None:
         limit, span = self._limits
+        cost = min(cost, limit)  # a question dearer than a span's weight takes a whole span
         guard = min(GUARD_MS, span // 10)
         with self._lock:
             now = self._server.guess_ms()
