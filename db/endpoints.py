@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 _c = endpoint_state.c
 
-CLOCK_SET_BACK_MS = 600_000
-"""A stored window this far ahead of the one asked for was counted by a clock that has since been set back."""
+_MINUTE_MS = 60_000
+CLOCK_SET_BACK_SPANS = 10
+"""A stored window so many of its lengths ahead of the one asked for was counted by a clock set back since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def reserve(
     row = conn.execute(select(_c.window_ms, _c.used).where(_c.endpoint == endpoint).with_for_update()).first()
     if row is None:
         return 0
-    window, used = _current(row[0], row[1], window_ms)
+    window, used = _current(row[0], row[1], window_ms, span_ms or _MINUTE_MS)
     if window == window_ms:
         used = max(used, floor_used)
     granted = max(0, min(amount, limit - used))
@@ -95,9 +96,9 @@ def reserve(
     return granted
 
 
-def _current(stored_ms: int | None, used: int, asked_ms: int) -> tuple[int, int]:
+def _current(stored_ms: int | None, used: int, asked_ms: int, span_ms: int) -> tuple[int, int]:
     """The window that counts, and what is used of it: the newer one, unless the stored one lies in an undone future."""
-    if stored_ms is not None and asked_ms <= stored_ms < asked_ms + CLOCK_SET_BACK_MS:
+    if stored_ms is not None and asked_ms <= stored_ms < asked_ms + CLOCK_SET_BACK_SPANS * span_ms:
         return stored_ms, used
     return asked_ms, 0
 
