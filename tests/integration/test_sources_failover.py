@@ -94,6 +94,7 @@ def test_no_such_candles_is_an_answer(world: SourceWorld) -> None:
     outage = "2026-05-31T02:00/2026-05-31T04:30"
     world.sandbox.configure(outages=[outage])
     world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-31", "binance", "okx"))
+    world.compared(NOW)
     assert world.run(clock=world.set_clock(NOW, SPEED)).outcome is Outcome.OK
     assert world.absent("BTC/USDT", "1m") == [window(*outage.split("/"))]
     assert world.served("BTC/USDT", "1m").keys() == {"binance"}
@@ -105,6 +106,7 @@ def test_an_outage_is_healed_to_an_absence(world: SourceWorld) -> None:
     outage = window("2026-05-31T02:00:00Z", "2026-05-31T04:30:00Z")
     world.sandbox.configure(outages=["2026-05-31T02:00/2026-05-31T04:30"])
     world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-31", "binance", "okx"))
+    world.compared(NOW)
     world.down("binance")
     world.run(clock=world.set_clock(NOW, SPEED))
     world.down()

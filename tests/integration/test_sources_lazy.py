@@ -53,6 +53,7 @@ def line(tmp_path: Path) -> Iterator[Lazy]:
 def test_a_run_that_binance_serves_imports_no_other_library(line: Lazy) -> None:
     """The first run, one with nothing to do, and one after an outage that Binance proves to be its own."""
     line.sandbox.configure(outages=["2026-05-30T02:00/2026-05-30T04:30"])
+    line.compared(NOW)
     assert line.imports() == (0, set())
     assert line.served("BTC/USDT", "1m").keys() == {"binance"}
     assert line.imports() == (0, set())
@@ -63,6 +64,7 @@ def test_a_run_that_binance_serves_imports_no_other_library(line: Lazy) -> None:
 def test_commands_that_only_look_import_no_library(line: Lazy) -> None:
     """What is read from the database or the configuration needs no source."""
     line.configure_sources(market_of("BTC/USDT", "1h", "2026-05-20", "binance", "okx", "coingecko", "yahoo"))
+    line.compared(NOW)
     assert line.imports() == (0, set())
     for words in ("status", "gaps", "sources", "jobs", "config check", "audit"):
         assert line.imports(*words.split()) == (0, set()), words
@@ -71,6 +73,7 @@ def test_commands_that_only_look_import_no_library(line: Lazy) -> None:
 def test_only_the_library_that_is_used_is_imported(line: Lazy) -> None:
     """With Binance away OKX serves, by ccxt; nobody needs pandas for that."""
     line.configure_sources(market_of("BTC/USDT", "1h", "2026-05-20", "binance", "okx", "yahoo"))
+    line.compared(NOW)
     line.down("binance")
     code, imported = line.imports()
     assert (code, imported) in [(0, {"ccxt"}), (1, {"ccxt"})]
