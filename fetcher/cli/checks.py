@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from db import breakers, state
 from db.engine import database_file, reading, writing
+from fetcher.cli.live_gate import LiveGate
 from fetcher.cli.show import utc
 from fetcher.errors import SourceError
 from fetcher.jobqueue import is_dead, own_name
 from fetcher.line import SourceLine
 from fetcher.observe.progress import duration
-from fetcher.resilience.gate import Gate
 from fetcher.runbook import RUN_LOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -82,23 +82,29 @@ def program_checks(app: App) -> Iterator[Check]:
 
 
 def _endpoint_check(app: App, line: SourceLine, endpoint: Endpoint) -> Check:
-    """One time request, through the same gate and budget as every other request."""
-    gate = Gate(app.engine, app.clock, endpoint.key, endpoint.pool, own_name())
-    only = SourceLine(
-        line.client, {endpoint: gate}, line.budget, line.server, line.health, app.engine, app.clock, {}
-    )  # fmt: skip
+    """One time request on the budget of every other request, asked though runs may leave the endpoint alone."""
+    only, [gate] = _live(app, line, [endpoint])
     able = line.client.capabilities
     try:
         answer = app.router.ask(only, able.time_cost, "time", line.client.server_time, tries=1)
     except SourceError as error:
-        advice = "; `sources reset` asks it again at once" if "rests until" in str(error) else ""
-        return Check(endpoint.key, ok=False, message=f"{str(error).removeprefix(endpoint.key).lstrip()}{advice}")
+        rests = f"; {gate.rests}" if gate.rests else ""
+        return Check(endpoint.key, ok=False, message=f"{str(error).removeprefix(endpoint.key).lstrip()}{rests}")
     latency = answer.record.seconds
     ours = app.clock.now_ms() - round((app.clock.elapsed() - answer.record.sent_at - latency / 2) * 1000)
     used = line.client.used_weight(answer.record)
     budget = f", {used:,} of {able.weight_per_minute:,} weight used this minute" if used is not None else ""
     message = f"answers in {latency * 1000:.0f} ms{budget}; {_clock_words(ours - answer.value)}"
+    if gate.rests:
+        message += f"; {gate.rests} (`sources reset` ends that)"
     return Check(endpoint.key, ok=True, message=message)
+
+
+def _live(app: App, line: SourceLine, ways_in: Sequence[Endpoint]) -> tuple[SourceLine, list[LiveGate]]:
+    """The same source with these ways in, asked even where runs would not."""
+    gates = {each: LiveGate(app.engine, app.clock, each.key, each.pool, own_name()) for each in ways_in}
+    live = SourceLine(line.client, gates, line.budget, line.server, line.health, app.engine, app.clock, {})
+    return live, list(gates.values())
 
 
 def _clock_words(ahead_ms: int) -> str:
@@ -114,7 +120,8 @@ def _markets_check(app: App, line: SourceLine) -> Check:
     if not able.symbols_cost:
         return Check(name, ok=True, message="it has no list of markets")
     try:
-        listed = app.router.ask(line, able.symbols_cost, "symbols", line.client.symbols, tries=1).value
+        live, _ = _live(app, line, line.client.endpoints)
+        listed = app.router.ask(live, able.symbols_cost, "symbols", line.client.symbols, tries=1).value
     except SourceError as error:
         return Check(name, ok=False, message=f"its list cannot be had: {error}")
     missing = [symbol for symbol, market_id in wanted.items() if not _known(symbol, market_id, listed)]

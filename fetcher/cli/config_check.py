@@ -1,7 +1,7 @@
 """`config check`: does the configuration load, and what does it mean.
 
 JSON: `{"file", "database_url", "sources": [{"name", "client", "base_urls", "weight_per_minute"}], "series": [{"symbol",
-"timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}}`.
+"timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}, "warnings": [sentence]}`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from db.engine import checked_url
 from fetcher.cli.show import plain, put_json, put_table, utc
+from fetcher.cli.unfetched import later_starts
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.observe.progress import duration
 
@@ -39,6 +41,7 @@ def check(ctx: typer.Context) -> int:
     """
     call: Invocation = ctx.obj
     loaded = call.config
+    checked_url(loaded.database_url)
     url = one_line(loaded.database_url, secrets_of(loaded))
     if call.as_json:
         put_json(_as_json(call, url))
@@ -50,6 +53,8 @@ def check(ctx: typer.Context) -> int:
         hosts = ", ".join(source.base_urls)
         typer.echo(f"source    {plain(name)}: {source.client} at {hosts}, {source.weight_per_minute:,} weight a minute")
     _put_series(loaded)
+    for warning in later_starts(loaded.series(), call.clock.now_ms()):
+        typer.echo(f"Note: {warning}")
     return 0
 
 
@@ -78,4 +83,5 @@ def _as_json(call: Invocation, url: str) -> dict[str, Any]:
             for w in loaded.series()
         ],
         "run": {"workers": loaded.run.workers, "time_budget_seconds": loaded.run.time_budget},
+        "warnings": later_starts(loaded.series(), call.clock.now_ms()),
     }

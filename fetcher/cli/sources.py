@@ -65,12 +65,12 @@ def reset(
         known |= set(call.config.sources)
         if name is not None and name not in known:
             raise ConfigError(f"no source is called {name!r}; known: {', '.join(sorted(known))}")
-        count = endpoints.reset(connection, name)
+        endpoints.reset(connection, name)
         states = endpoint_states(endpoints.read_all(connection), call.config, call.clock.now_ms())
+    mine = [each.endpoint for each in states if name in {None, each.source, each.endpoint}]
     if call.as_json:
-        put_json({"reset": count})
+        put_json({"reset": len(mine)})
     else:
-        mine = [each.endpoint for each in states if name in {None, each.source, each.endpoint}]
         typer.echo(f"May be asked again: {', '.join(mine)}." if mine else "No source was asked yet: nothing rests.")
     return 0
 
