@@ -7,6 +7,8 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check --compile
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 CONFIG ?= $(or $(FETCHER_CONFIG),config.yaml)
+# One word for the shell, whatever is in it; a leading ~/ still means home.
+CONFIG_WORD = $(subst '~/,"$$HOME"'/,'$(subst ','\'',$(CONFIG))')
 WORKERS ?= auto
 COMPILE_PINS = $(PY) -m uv pip compile pyproject.toml --upgrade --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --no-header --no-annotate
@@ -19,9 +21,12 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "make run ARGS='status' runs a command (put quotes inside for words with blanks), CONFIG=FILE another configuration."
+	@echo "When anything fails make itself ends with 2; make run prints the program's own exit code."
 
-run: $(RUN_STAMP) ## one run: fetch what config.yaml names, as far as the time budget goes (ARGS=status runs a command)
-	@$(PY) -m fetcher --config $(CONFIG) $(ARGS)
+run: $(RUN_STAMP) ## one run: fetch what config.yaml names, as far as the time budget goes
+	@$(PY) -m fetcher --config $(CONFIG_WORD) $(ARGS) || { code=$$?; echo "The program's exit code is $$code." >&2; exit $$code; }
 
 demo: $(RUN_STAMP) ## the whole product without a network, against the sandbox
 	@$(PY) -m fetcher.sandbox.demo

@@ -52,7 +52,11 @@ def _foreign_keys(conn: Connection) -> Iterator[str]:
 
 def _revision(conn: Connection) -> Iterator[str]:
     revision = conn.execute(select(alembic_version.c.version_num)).scalar()
-    if revision != REVISIONS[-1]:
+    if revision is None:
+        yield "the schema's revision is gone (alembic_version is empty); restore the last backup"
+    elif revision not in REVISIONS:
+        yield f"the schema is at revision {revision}, newer than this program ({REVISIONS[-1]}); upgrade the program"
+    elif revision != REVISIONS[-1]:
         yield f"the schema is at revision {revision}, the program at {REVISIONS[-1]}; run `db upgrade`"
 
 

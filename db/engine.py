@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BUSY_SECONDS = 30.0
+_BACKENDS = ("sqlite", "postgresql")
+_LAST_PORT = 65_535
 _CACHE_KIB = 16_384
 _WAL_LIMIT_BYTES = 64 * 2**20
 _CHECKPOINT_PAGES = 4_000  # 16 MB of log: fewer waits for the disk than SQLite's 4 MB, while many rows come in
@@ -37,17 +39,49 @@ def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
 
     Each thread that asks gets a connection of its own. Raises DatabaseProblem where the URL or the folder is no good.
     """
+    address = checked_url(url)
+    if address.get_backend_name() == "sqlite":
+        return _open_sqlite(address, busy_seconds)
+    return create_engine(address)
+
+
+def checked_url(url: str) -> URL:
+    """The URL read, where an engine can be made of it; connects to nothing, creates nothing.
+
+    Raises DatabaseProblem, whose message names `database_url` and holds no password, for any that no run could use.
+    """
     try:
         address = make_url(url)
     except (ArgumentError, ValueError):
         # The text is not repeated: what cannot be parsed may hold a password.
         raise DatabaseProblem("database_url is not a database URL; write it like sqlite:///market.db") from None
-    if address.get_backend_name() == "sqlite":
-        return _open_sqlite(address, busy_seconds)
+    backend = address.get_backend_name()
+    if backend not in _BACKENDS:
+        raise DatabaseProblem(f"database_url {_shown(address)} cannot be used: it must be {' or '.join(_BACKENDS)}")
+    if backend == "sqlite":
+        _check_sqlite(address)
+        return address
+    if address.port is not None and not 0 < address.port <= _LAST_PORT:
+        raise DatabaseProblem(f"database_url {_shown(address)} cannot be used: there is no port {address.port}")
     try:
-        return create_engine(address)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise DatabaseProblem(f"database_url {_shown(address)} cannot be used: {error}") from error
+        address.get_dialect().import_dbapi()
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise DatabaseProblem(
+            f"database_url {_shown(address)} cannot be used: its driver is not installed ({error})"
+        ) from error
+    return address
+
+
+def _check_sqlite(address: URL) -> None:
+    if address.drivername not in {"sqlite", "sqlite+pysqlite"}:
+        raise DatabaseProblem(f"database_url {_shown(address)} cannot be used: write it like sqlite:///market.db")
+    if not address.database or address.database == ":memory:" or address.host:
+        raise DatabaseProblem("database_url names no file; write it like sqlite:///market.db")
+    if address.query and not address.database.startswith("file:"):
+        options = ", ".join(address.query)
+        raise DatabaseProblem(f"database_url has options ({options}), which are not supported; end it with the file")
+    if Path(address.database).is_dir():
+        raise DatabaseProblem(f"database_url names {address.database}, which is a directory; name a file in it")
 
 
 @contextmanager
@@ -118,10 +152,8 @@ def _shown(url: URL) -> str:
 
 
 def _open_sqlite(url: URL, busy_seconds: float) -> Engine:
-    if not url.database or url.database == ":memory:":
-        raise DatabaseProblem("database_url names no file; write it like sqlite:///market.db")
-    if not url.database.startswith("file:"):  # SQLite's own URI names no folder of ours
-        _make_folder(Path(url.database).parent)
+    if not (url.database or "").startswith("file:"):  # SQLite's own URI names no folder of ours
+        _make_folder(Path(url.database or "").parent)
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -137,6 +169,10 @@ def _open_sqlite(url: URL, busy_seconds: float) -> Engine:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DatabaseProblem(
+            f"the database's folder {folder} cannot be created: there is a file of that name; change database_url"
+        ) from error
     except OSError as error:
         raise DatabaseProblem(f"the database's folder {folder} cannot be created: {error.strerror}") from error
 

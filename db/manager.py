@@ -105,9 +105,14 @@ class DatabaseManager:
             return revision
         if not inspect(conn).has_table(candles.name):
             raise DatabaseProblem(self._not_ours(alembic_version.name))
+        if not revision:
+            raise DatabaseProblem(
+                f"database {self._shown()} does not tell its schema's revision (alembic_version is empty); restore the "
+                "last backup"
+            )
         raise DatabaseProblem(
-            f"database {self._shown()} is newer than this program (revision {revision or 'unknown'}, this "
-            f"program knows up to {REVISIONS[-1]}); upgrade the program"
+            f"database {self._shown()} is newer than this program (revision {revision}, this program knows up to "
+            f"{REVISIONS[-1]}); upgrade the program"
         )
 
     def _not_ours(self, table: str) -> str:

@@ -1,12 +1,26 @@
 """`python -m fetcher`, and the console script `fetcher`: the command line."""
 
 import os
+import signal
 import sys
 
 # numpy would start a thread per core for linear algebra that is never done here: 0.05 s of every cron start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from fetcher.cli import main
+# While the program is being loaded nobody could catch an interrupt: it ends us without a traceback instead.
+_INTERRUPTIBLE = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if _INTERRUPTIBLE:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from fetcher import cli  # noqa: E402 (what stands above must come first)
+
+
+def main() -> int:
+    """Do what the arguments say and return the exit code."""
+    if _INTERRUPTIBLE:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

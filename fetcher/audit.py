@@ -62,6 +62,11 @@ class Finding:
     message: str
     repaired: bool = False
 
+    @property
+    def repairable(self) -> bool:
+        """Whether `repair` can make coverage true here: no candle is ever deleted or invented for it."""
+        return self.kind in _REPAIRED
+
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
@@ -161,7 +166,10 @@ def _uncovered(conn: Connection, series: Series, window: Window) -> list[Finding
     last = candles.before(conn, series.id, window.end) if rows else None
     if first is None or last is None:
         return []
-    text = f"{rows} candles that no coverage speaks for; where they are wanted the next run fetches and proves them"
+    text = (
+        f"{rows} candles that no coverage speaks for; where they are wanted the next run fetches and proves them, "
+        "elsewhere they do no harm"
+    )
     return [_finding(series, ROWS_UNCOVERED, Window(first, last + 1), rows, text)]
 
 

@@ -6,7 +6,9 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST = 400 * 86400.0  # seconds; sockets and waits take no unbounded ones
+_LAST_START_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
@@ -38,9 +41,12 @@ def _start_ms(value: object) -> int:
     if isinstance(value, (datetime, date)):  # YAML reads an unquoted date as one
         value = value.isoformat()
     try:
-        return parse_utc(value) if isinstance(value, str) else _refuse_date(value)
-    except ValueError:
+        start = parse_utc(value) if isinstance(value, str) else _refuse_date(value)
+    except (ValueError, OverflowError):
         return _refuse_date(value)
+    if start > _LAST_START_MS:
+        raise ValueError(f"{value!r} lies too far ahead; write a date before the year 2200")
+    return start
 
 
 def _refuse_date(value: object) -> int:
@@ -59,9 +65,45 @@ def _timeframe(value: object) -> Timeframe:
 
 
 def _base_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", value):
+    if any(mark in value for mark in "@?#"):  # not repeated: it may hold a password or a key
+        raise ValueError("a base URL holds no user, password or query; write it like https://api.binance.com")
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value) or not _has_host(value):
         raise ValueError(f"{value!r} is not a base URL; write it like https://api.binance.com")
     return value.rstrip("/")
+
+
+def _proxy(value: str) -> str:
+    """A proxy's URL with its scheme; what is wrong is told without repeating it, since it may hold a password."""
+    url = value if "://" in value else f"http://{value}"
+    if re.fullmatch(r"socks(4a?|5h?)://\S+", url):
+        if find_spec("socks") is None:
+            raise ValueError("a socks proxy needs the package PySocks, which is not installed; name an http proxy")
+    elif not re.fullmatch(r"https?://[^\s/?#]+/?", url):
+        raise ValueError("is not a proxy; write it like http://127.0.0.1:3128")
+    if not _has_host(url):
+        raise ValueError("is not a proxy: it needs a host, and a port from 1 to 65535")
+    return url
+
+
+def _has_host(url: str) -> bool:
+    """Whether a URL names a host, and no port that cannot be."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port beyond 65535, a broken IPv6 address
+        return False
+
+
+def _market_id(value: str) -> str:
+    if not value or any(c.isspace() for c in value):
+        raise ValueError(f"{value!r} is not a source's name of a market; write it like XBTUSDT")
+    return value
+
+
+def _distinct(value: list[str]) -> list[str]:
+    if len(set(value)) < len(value):
+        raise ValueError("the same entry stands there twice; name each once")
+    return value
 
 
 def _some(value: list[Any]) -> list[Any]:
@@ -75,6 +117,8 @@ StartMs = Annotated[int, BeforeValidator(_start_ms)]
 Symbol = Annotated[str, AfterValidator(_symbol)]
 TimeframeName = Annotated[Timeframe, BeforeValidator(_timeframe)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Proxy = Annotated[str, AfterValidator(_proxy)]
+MarketId = Annotated[str, AfterValidator(_market_id)]
 
 
 class _Section(BaseModel):
@@ -85,11 +129,11 @@ class BinanceSource(_Section):
     """Binance's REST API, or mirrors of it: `base_urls` share the limits, which hold per address of this machine."""
 
     client: Literal["binance"]
-    base_urls: Annotated[list[BaseUrl], AfterValidator(_some)] = ["https://api.binance.com"]
+    base_urls: Annotated[list[BaseUrl], AfterValidator(_some), AfterValidator(_distinct)] = ["https://api.binance.com"]
     weight_per_minute: int = Field(default=6000, ge=20, le=1_000_000)
     timeout: Seconds = 10.0
-    proxy: str | None = None
-    symbols: dict[Symbol, str] = {}
+    proxy: Proxy | None = None
+    symbols: dict[Symbol, MarketId] = {}
 
 
 class CcxtSource(_Section):
@@ -100,8 +144,8 @@ class CcxtSource(_Section):
     base_url: BaseUrl | None = None
     weight_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
     timeout: Seconds = 10.0
-    proxy: str | None = None
-    symbols: dict[Symbol, str] = {}
+    proxy: Proxy | None = None
+    symbols: dict[Symbol, MarketId] = {}
 
 
 class CoinGeckoSource(_Section):
@@ -113,8 +157,8 @@ class CoinGeckoSource(_Section):
     plan: Literal["keyless", "demo", "pro"] = "keyless"
     weight_per_minute: int | None = Field(default=None, ge=1, le=100_000)
     timeout: Seconds = 15.0
-    proxy: str | None = None
-    symbols: dict[Symbol, str] = {}
+    proxy: Proxy | None = None
+    symbols: dict[Symbol, MarketId] = {}
 
 
 class YahooSource(_Section):
@@ -124,11 +168,10 @@ class YahooSource(_Section):
     base_url: BaseUrl | None = None
     weight_per_minute: int = Field(default=60, ge=1, le=100_000)
     timeout: Seconds = 15.0
-    proxy: str | None = None
-    symbols: dict[Symbol, str] = {}
+    proxy: Proxy | None = None
+    symbols: dict[Symbol, MarketId] = {}
 
 
-_CLIENTS = ("binance", "ccxt", "coingecko", "yahoo")
 SourceSettings = BinanceSource | CcxtSource | CoinGeckoSource | YahooSource
 
 
@@ -232,7 +275,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}: not valid YAML{where}: {error.problem}") from None
+        raise ConfigError(f"{path}: not valid YAML{where}: {_without_passwords(str(error.problem))}") from None
     except (yaml.YAMLError, ValueError, RecursionError):  # the last two of values that PyYAML tries to convert
         raise ConfigError(f"{path}: not valid YAML") from None
     if not isinstance(content, dict):
@@ -241,33 +284,59 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         config = Config.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error)}") from None
-    url = environment.get("FETCHER_DATABASE_URL") or config.database_url
+    from_environment = environment.get("FETCHER_DATABASE_URL")
+    url = from_environment or config.database_url
+    if not re.match(r"\w+(\+\w+)?://", url):  # not repeated: it may hold a password
+        where = "FETCHER_DATABASE_URL" if from_environment else f"{path}: database_url"
+        raise ConfigError(f"{where} is not a database URL; write it like sqlite:///market.db")
     return config.model_copy(update={"database_url": _absolute(url, path)})
+
+
+_PLAIN_WORDS = {
+    "extra_forbidden": "unknown key",
+    "missing": "is required",
+    "list_type": "must be a list, like [a, b]",
+    "dict_type": "must hold keys with values",
+    "model_type": "must hold keys with values",
+    "string_type": "must be text; put it between quotes",
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "must be a whole number"),
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "union_tag_not_found": "is required",
+    "union_tag_invalid": "must be one of {expected_tags}",
+}
+"""What pydantic calls a problem, and what people understand; {names} are of its context."""
 
 
 def _sentence(error: ValidationError) -> str:
     parts = []
-    for problem in error.errors():
+    for problem in error.errors(include_url=False, include_input=False):
         where = ""
         steps = list(problem["loc"])
         if steps[:1] == ["sources"]:
             del steps[2:3]  # the client's name, by which pydantic tells the kinds of sources apart
         for step in steps:
-            where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else str(step)
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+            if step != "[key]":  # pydantic's mark of a key that is wrong itself
+                where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else str(step)
+        context = {name: int(v) if isinstance(v, float) else v for name, v in problem.get("ctx", {}).items()}
+        plain = _PLAIN_WORDS.get(problem["type"], "").format_map(context)
+        if problem["type"].startswith("union_tag"):
             where += ".client"
-            message = f"is required and names what speaks to the source; one of {', '.join(_CLIENTS)}"
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif problem["type"] == "missing":
-            message = "is required"
+        message = plain or problem["msg"].removeprefix("Value error, ")
         parts.append(f"{where}: {message}" if where else message)
-    return "; ".join(parts)
+    return _without_passwords("; ".join(parts))
+
+
+def _without_passwords(text: str) -> str:
+    """What a user wrote, repeated without the user and password of any URL in it."""
+    return re.sub(r"//[^\s;]*@", "//***@", text)
 
 
 def _absolute(url: str, config_path: Path) -> str:
-    prefix, path = "sqlite:///", url.removeprefix("sqlite:///")
-    if not url.startswith(prefix) or path.startswith(("/", ":memory:")) or not path:
+    scheme, slashes, path = url.partition(":///")
+    if scheme not in {"sqlite", "sqlite+pysqlite"} or not path or path.startswith(("/", ":memory:", "file:")):
         return url
-    return f"{prefix}{(config_path.resolve().parent / path)}"
+    return f"{scheme}{slashes}{config_path.resolve().parent / path}"

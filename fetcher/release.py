@@ -46,7 +46,8 @@ class Released:
 def release(engine: Engine, all_series: Sequence[Series], ids: Sequence[int], now_ms: int) -> list[Released]:
     """Store quarantined rows by their ids after all, each in one transaction with its coverage; says what came of each.
 
-    Replaces a candle of a worse or the same source, keeping its values in `revisions`, never one of a better source.
+    Replaces a candle of a worse source, keeping its values in `revisions`; never one of a better or the same source,
+    which passed every check that this row failed.
     """
     by_id = {series.id: series for series in all_series}
     return [_release_one(engine, by_id, quarantine_id, now_ms) for quarantine_id in ids]
@@ -78,8 +79,10 @@ def candle_of(row: Quarantined, series: Series) -> Rows:
     cells = _cells(row)
     if not all(math.isfinite(cells[name]) and cells[name] > 0 for name in _PRICES):
         raise NotReleasable(f"row {row.id} has a price that is no positive number; it cannot be a candle")
-    if any(math.isinf(cells[name]) for name in _AMOUNTS):
-        raise NotReleasable(f"row {row.id} has a volume without bounds; it cannot be a candle")
+    if cells["high"] < max(cells["open"], cells["close"]) or cells["low"] > min(cells["open"], cells["close"]):
+        raise NotReleasable(f"row {row.id} has a high or low that its open and close exceed; it cannot be a candle")
+    if any(math.isinf(cells[name]) or cells[name] < 0 for name in _AMOUNTS):
+        raise NotReleasable(f"row {row.id} has a volume below 0 or without bounds; it cannot be a candle")
     open_time = int(cells["open_time"])
     if series.listed_ms is None or series.closed_until_ms is None:
         raise NotReleasable(
@@ -122,10 +125,13 @@ def _store(conn: Connection, row: Quarantined, series: Series, rows: Rows, now_m
     slot = int(rows["open_time"][0])
     window = Window(slot, series.grid.next(slot))
     existing = candles.read(conn, series.id, window.start, window.end)
-    merge = decide(existing[existing["open_time"] == slot], rows, row.source_id, ranks)
-    if len(merge.held) == 0:
+    there = existing[existing["open_time"] == slot]
+    merge = decide(there, rows, row.source_id, ranks)
+    worst = len(ranks)
+    if any(ranks.get(int(theirs), worst) <= ranks.get(row.source_id, worst) for theirs in there["source_id"]):
         raise NotReleasable(
-            f"{series} has a candle of a better source at {format_utc(slot)}; row {row.id} stays where it is"
+            f"{series} has a sound candle of the same or a better source at {format_utc(slot)}; row {row.id} stays "
+            "where it is"
         )
     if len(merge.replaced):
         keep_revisions(conn, series.id, merge.replaced, now_ms, row.source_id)

@@ -24,6 +24,15 @@ Exit codes: 0 all done, 1 something failed or is missing, 2 bad configuration or
 Example: python -m fetcher --config market.yaml status
 """
 
+
+def _put_version(asked: bool) -> None:
+    if asked:
+        from fetcher.cli.version import version  # noqa: PLC0415 (only for who asks)
+
+        typer.echo(f"candle-fetcher {version()}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     cls=LazyGroup,
     help=_HELP,
@@ -52,7 +61,11 @@ def _root(
     quiet: Annotated[
         int, typer.Option("-q", "--quiet", count=True, show_default=False, help="Only what went wrong.")
     ] = 0,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_put_version, is_eager=True, help="Say which version this is.")
+    ] = False,
 ) -> int:  # fmt: skip
+    del version  # told and left by its callback
     ctx.obj = Invocation(config, as_json, verbose - quiet)
     if ctx.invoked_subcommand is not None:
         return 0

@@ -12,6 +12,7 @@ import typer
 
 from db import series as series_rows
 from db.engine import reading
+from db.errors import DatabaseProblem
 from fetcher.audit import audit as examine
 from fetcher.audit_cross import CrossFinding, cross
 from fetcher.cli.choose import configured_series
@@ -55,7 +56,13 @@ def audit(
     with call.database() as engine:
         with reading(engine) as connection:
             all_series = [as_series(row) for row in series_rows.read_series(connection)]
-        report = examine(engine, all_series, repair=repair, deep=deep)
+        try:
+            report = examine(engine, all_series, repair=repair, deep=deep)
+        except OverflowError as error:  # written by another hand: the program stores nothing that it cannot read
+            raise DatabaseProblem(
+                f"a row of `candles` holds a number that no candle can have ({error}); delete that row, then "
+                "`audit --repair` and a run fetch it again"
+            ) from error
     crossed = _cross(call) if across else None
     agrees = None if crossed is None else not any(finding.disagrees for finding in crossed)
     if call.as_json:
@@ -89,12 +96,14 @@ def _put(report: AuditReport, crossed: Sequence[CrossFinding], count: int) -> No
     if findings:
         columns = ["series", "from", "to", "#candles", "what", "repaired", "in words"]
         put_table(columns, [_row(finding) for finding in findings])
-    if not report.findings:
-        typer.echo(f"Sound: in all {count} series the candles are what coverage says.")
-    elif report.repaired:
+    if report.repaired:
         typer.echo(f"{report.repaired} repaired; the next run fetches what is gone.")
-    if not report.sound:
+    if report.sound and not report.repaired:
+        typer.echo(f"Sound: in all {count} series the candles are what coverage says.")
+    elif any(finding.repairable and not finding.repaired for finding in report.findings):
         typer.echo("Not sound: `audit --repair` takes back what coverage claims wrongly.")
+    elif not report.sound:
+        typer.echo("Not sound: what is left no repair can mend; the last column says what to do.")
 
 
 def _row(finding: Finding | CrossFinding) -> tuple[object, ...]:

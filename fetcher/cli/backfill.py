@@ -53,15 +53,15 @@ def backfill(
     """
     call: Invocation = ctx.obj
     first = None if start is None else moment("--from", start)
-    last = call.clock.now_ms() if end is None else moment("--to", end)
+    last = None if end is None else moment("--to", end)
     chosen(_unsaved(call), symbol, timeframe)  # before the database is touched
     with call.app() as program:
         if plan:
-            asked = _windows(_chosen_now(program, call, symbol, timeframe), first, last)
+            asked = _windows(_chosen_now(program, call, symbol, timeframe), first, last, call.clock.now_ms())
             put_plan(call, program, asked)
             return 0
         program.fetcher.sync()
-        asked = _windows(_chosen_now(program, call, symbol, timeframe), first, last)
+        asked = _windows(_chosen_now(program, call, symbol, timeframe), first, last, call.clock.now_ms())
         by_name = {str(series): window for series, window in asked}
         troubles = Troubles()
         program.hooks.add(troubles)
@@ -81,11 +81,18 @@ def _chosen_now(
         return chosen(configured_series(connection, call.config), symbols, timeframes)
 
 
-def _windows(all_series: Sequence[Series], first: int | None, last: int) -> list[tuple[Series, Window]]:
+def _windows(
+    all_series: Sequence[Series], first: int | None, end: int | None, now_ms: int
+) -> list[tuple[Series, Window]]:
     """What is asked of each series, leaving out those configured from later on; ConfigError where nothing is left."""
+    last = now_ms if end is None else end
     starts = [(series, series.wanted_start_ms if first is None else first) for series in all_series]
     asked = [(series, Window(start, last)) for series, start in starts if start < last]
     if not asked:
         start = min(start for _, start in starts)
+        if first is None:
+            raise ConfigError(f"nothing to fetch yet: the configured start {utc(start)} is not before {utc(last)}")
+        if end is None:
+            raise ConfigError(f"--from {utc(start)} lies in the future: nothing is closed there yet")
         raise ConfigError(f"nothing lies between --from {utc(start)} and --to {utc(last)}; --to is exclusive")
     return asked

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fetcher.config import Config
 
 _SHOWN = 20
+_LARGEST_ID = 2**63 - 1  # that a database can hold
+_LAST_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
 
 
 def configured_series(connection: Connection, config: Config) -> list[Series]:
@@ -56,13 +58,18 @@ def chosen(
 
 
 def moment(option: str, text: str) -> int:
-    """A date or time of an option as ms UTC."""
+    """A date or time of an option as ms UTC; one beyond the year 2200 means that: `--to 9999-12-31` is for ever."""
     try:
-        return parse_utc(text)
+        return min(parse_utc(text), _LAST_MS)
     except (ValueError, OverflowError):
         raise ConfigError(
             f"{option} {text!r} is no date; write it like 2024-01-01 or 2024-01-01T12:00:00Z (UTC)"
         ) from None
+
+
+def storable(what: str, asked: Collection[int]) -> None:
+    """Refuse ids that no database can hold, before it is asked for them."""
+    all_there(what, asked, [each for each in asked if 0 < each <= _LARGEST_ID])
 
 
 def all_there(what: str, asked: Collection[int], there: Collection[int]) -> None:

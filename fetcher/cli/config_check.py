@@ -1,9 +1,9 @@
 """`config check`: does the configuration load, and what does it mean.
 
 JSON: `{"file", "database_url", "sources": [{"name", "client", "base_urls", "weight_per_minute", …}], "series":
-[{"symbol", "timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}}`. `base_urls` is empty
-where the vendor's own hosts are asked, `weight_per_minute` null where it follows from exchange or plan; of ccxt also
-`exchange`, of coingecko `plan` and `api_key_env`.
+[{"symbol", "timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}, "warnings": [sentence]}`.
+`base_urls` is empty where the vendor's own hosts are asked, `weight_per_minute` null where it follows from exchange or
+plan; of ccxt also `exchange`, of coingecko `plan` and `api_key_env`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from db.engine import checked_url
 from fetcher.cli.show import plain, put_json, put_table, utc
+from fetcher.cli.unfetched import later_starts
 from fetcher.clients.ccxt_library import check_exchange
 from fetcher.errors import ConfigError
 from fetcher.observe.logs import one_line, secrets_of
@@ -44,6 +46,7 @@ def check(ctx: typer.Context) -> int:
     call: Invocation = ctx.obj
     loaded = call.config
     _check_exchanges(loaded)
+    checked_url(loaded.database_url)
     url = one_line(loaded.database_url, secrets_of(loaded))
     if call.as_json:
         put_json(_as_json(call, url))
@@ -54,6 +57,8 @@ def check(ctx: typer.Context) -> int:
     for name, source in loaded.sources.items():
         typer.echo(f"source    {plain(name)}: {plain(_source_words(source))}")
     _put_series(loaded)
+    for warning in later_starts(loaded.series(), call.clock.now_ms()):
+        typer.echo(f"Note: {warning}")
     return 0
 
 
@@ -112,4 +117,5 @@ def _as_json(call: Invocation, url: str) -> dict[str, Any]:
             for w in loaded.series()
         ],
         "run": {"workers": loaded.run.workers, "time_budget_seconds": loaded.run.time_budget},
+        "warnings": later_starts(loaded.series(), call.clock.now_ms()),
     }

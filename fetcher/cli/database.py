@@ -16,6 +16,7 @@ from db.engine import database_file, open_engine
 from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
 from fetcher.cli.show import put_json
+from fetcher.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,11 +71,13 @@ def backup(
 ) -> int:
     """Copy the database while others use it.
 
-    The copy is checked before it gets its name.
+    The copy is checked before it gets its name. Exit code 2 when FILE exists already.
 
     Example: python -m fetcher db backup market-copy.db
     """
     call: Invocation = ctx.obj
+    if file.exists():
+        raise ConfigError(f"{file} exists already and is not overwritten; name another file for the backup")
     with _manager(call) as manager:
         manager.backup(file)
     size = file.stat().st_size

@@ -4,6 +4,7 @@ JSON: `{"gaps": [{"symbol", "timeframe", "start_ms", "end_ms", "missing", "why":
 status queued, leased, failed or unplanned; with --absent also `"absent": [{"symbol", "timeframe", "start_ms", "end_ms",
 "slots", "source", "answers", "checked_ms", "recheck_ms", "evidence"}]`, with --fallback `"fallback": [{"symbol",
 "timeframe", "start_ms", "end_ms", "rows", "source", "preferred", "jobs", "waiting_since_ms", "due_ms", "reason"}]`.
+`"unfetched": [{"symbol", "timeframe", "reason"}]` are series of which nothing is known yet.
 """
 
 from __future__ import annotations
@@ -13,28 +14,30 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from sqlalchemy import text
 
-from db import coverage, jobs
+from db import coverage, endpoints, jobs, state
 from db import series as series_rows
 from db.engine import reading
 from fetcher.cli.choose import chosen, configured_series
+from fetcher.cli.endpoints import endpoint_states
 from fetcher.cli.fallbacks import fallback_windows, put_fallbacks
 from fetcher.cli.show import put_json, put_table, utc
-from fetcher.gaps import subtract
+from fetcher.cli.unfetched import sentences, unfetched
+from fetcher.gaps import GapDetector, subtract
 from fetcher.model import Window
+from fetcher.results import wanted_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
+    from db.intervals import Interval
     from db.jobs import JobRow
     from fetcher.cli.invocation import Invocation
     from fetcher.model import Series
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-_GAPS = text("SELECT symbol, timeframe, start_ms, end_ms FROM gaps ORDER BY symbol, timeframe, start_ms")
 UNPLANNED = "unplanned"
 
 
@@ -65,20 +68,23 @@ def gaps(
     with call.database() as engine, reading(engine) as connection:
         wanted = chosen(configured_series(connection, call.config), symbol, timeframe)
         open_jobs = _open_jobs(connection)
-        holes = _holes(connection, wanted, open_jobs)
+        holes = _holes(wanted, coverage.read_all(connection), open_jobs)
+        now, last = call.clock.now_ms(), next(iter(state.recent_runs(connection, 1)), None)
+        states = endpoint_states(endpoints.read_all(connection), call.config, now)
+        new = unfetched(wanted, open_jobs, states, last, now)
         more = {"absent": _absent(connection, wanted)} if absent else {}
         if fallback:
             more["fallback"] = _fallbacks(connection, wanted, open_jobs, now)
     if call.as_json:
-        put_json({"gaps": holes} | more)
+        put_json({"gaps": holes, "unfetched": new} | more)
         return 0
-    new = [str(series) for series in wanted if series.closed_until_ms is None]
     if holes:
         put_table(["symbol", "tf", "from", "to", "#missing", "why"], [_gap_row(hole) for hole in holes])
     elif len(new) < len(wanted):
-        typer.echo("No gaps: every slot up to the last close is stored or proven absent.")
-    if new:
-        typer.echo(f"No run has looked at {', '.join(new)} yet.")
+        others = " in the others" if new else ""
+        typer.echo(f"No gaps{others}: every slot up to the last close is stored or proven absent.")
+    for line in sentences(new):
+        typer.echo(line)
     if absent:
         typer.echo()
         _put_absent(more["absent"])
@@ -108,26 +114,23 @@ def _fallbacks(
 
 
 def _holes(
-    connection: Connection, wanted: Sequence[Series], open_jobs: Mapping[int, list[JobRow]]
+    wanted: Sequence[Series], covered: Mapping[int, Sequence[Interval]], open_jobs: Mapping[int, Sequence[JobRow]]
 ) -> list[dict[str, Any]]:
-    by_name = {(series.symbol, series.timeframe.name): series for series in wanted}
-    found = []
-    for name, timeframe, start, end in connection.execute(_GAPS):
-        series = by_name.get((name, timeframe))
-        if series is None:
-            continue
-        gap = Window(start, end)
-        found.append(
-            {
-                "symbol": name,
-                "timeframe": timeframe,
-                "start_ms": start,
-                "end_ms": end,
-                "missing": series.grid.count(gap),
-                "why": reasons(gap, open_jobs.get(series.id, ())),
-            }
+    """By the configuration as it is now; the view `gaps` goes by what the last run made of it."""
+    return [
+        {
+            "symbol": series.symbol,
+            "timeframe": series.timeframe.name,
+            "start_ms": gap.start,
+            "end_ms": gap.end,
+            "missing": series.grid.count(gap),
+            "why": reasons(gap, open_jobs.get(series.id, ())),
+        }
+        for series in wanted
+        for gap in GapDetector(series.grid).missing(
+            wanted_window(series), [Window(i.start_ms, i.end_ms) for i in covered.get(series.id, ())]
         )
-    return found
+    ]
 
 
 def reasons(gap: Window, open_jobs: Sequence[JobRow]) -> list[dict[str, Any]]:

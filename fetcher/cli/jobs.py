@@ -15,7 +15,7 @@ import typer
 from db import jobs as queue
 from db import series as series_rows
 from db.engine import reading, writing
-from fetcher.cli.choose import all_there, chosen, configured_series
+from fetcher.cli.choose import all_there, chosen, configured_series, storable
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.jobqueue import as_series
 from fetcher.model import Window
@@ -73,7 +73,8 @@ def jobs(
     call: Invocation = ctx.obj
     with call.database() as engine, reading(engine) as connection:
         by_id = {row.id: as_series(row) for row in series_rows.read_series(connection)}
-        only = chosen(configured_series(connection, call.config), [symbol]) if symbol else None
+        known = [*configured_series(connection, call.config), *by_id.values()]  # jobs may outlive their series
+        only = chosen(known, [symbol]) if symbol else None
         found = _listed(connection, status, kind, only)
     shown, more = found[:limit], max(0, len(found) - limit)
     if call.as_json:
@@ -134,6 +135,7 @@ def _left(ids: Sequence[int] | None, count: int, needed: str) -> str:
 
 def _check(connection: Connection, ids: Sequence[int] | None) -> None:
     if ids:
+        storable("job", ids)
         all_there("job", ids, {job.id for job in queue.listing(connection, ids=ids)})
 
 

@@ -15,10 +15,11 @@ import typer
 from db import quarantine as refused
 from db import series as series_rows
 from db.engine import reading
-from fetcher.cli.choose import all_there
+from fetcher.cli.choose import all_there, storable
 from fetcher.cli.show import plain, put_json, put_table, utc
 from fetcher.errors import ConfigError
 from fetcher.jobqueue import as_series
+from fetcher.wire import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,7 +38,9 @@ _WHOLE = 100_000
 def quarantine(
     ctx: typer.Context,
     reason: Annotated[str | None, typer.Option("--reason", metavar="NAME", help="Only rows refused for this.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many of the newest.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=1_000_000_000, help="At most so many of the newest.")
+    ] = 20,
 ) -> int:
     """Show the rows that were refused, by reason.
 
@@ -85,7 +88,7 @@ def show(ctx: typer.Context, ids: Ids) -> int:
         typer.echo(f"  received from {row['source']} ({row['route']}) {utc(row['received_ms'])}, {row['seen']} times")
         if row["released_ms"] is not None:
             typer.echo(f"  released {utc(row['released_ms'])}")
-        typer.echo(f"  {plain(row['payload'], _WHOLE)}")
+        typer.echo(f"  {excerpt(row['payload'], _WHOLE)}")
     return 0
 
 
@@ -93,7 +96,8 @@ def show(ctx: typer.Context, ids: Ids) -> int:
 def release(ctx: typer.Context, ids: Ids) -> int:
     """Store refused rows as candles after all.
 
-    They are flagged as an anomaly, and never replace a candle of a better source.
+    They are flagged as an anomaly. A sound candle of the same or a better source is never replaced, and what cannot
+    be a candle at all (a high below the low, a negative volume) is never stored.
 
     Example: python -m fetcher quarantine release 3
     """
@@ -114,6 +118,7 @@ def release(ctx: typer.Context, ids: Ids) -> int:
 
 
 def _existing(connection: Connection, ids: Sequence[int]) -> list[Quarantined]:
+    storable("quarantined row", ids)
     found = {number: row for number in ids if (row := refused.get(connection, number)) is not None}
     all_there("quarantined row", ids, found.keys())
     return list(found.values())

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fetcher.cli.checks import Check
+from fetcher.cli.live_gate import LiveGate
 from fetcher.clients.http import HttpRecord
 from fetcher.errors import CannotServe, ConfigError, SourceError, UnknownSymbol
 from fetcher.jobqueue import own_name
 from fetcher.line import SourceLine
 from fetcher.model import Timeframe
 from fetcher.observe.progress import duration
-from fetcher.resilience.gate import Gate
 from fetcher.runbook import write_health
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fetcher.app import App
     from fetcher.clients.base import Answer, Endpoint, Market
@@ -34,7 +34,8 @@ def source_checks(app: App) -> Iterator[Check]:
         try:
             for endpoint in line.client.endpoints:
                 yield _endpoint_check(app, line, endpoint)
-            yield _markets_check(app, line)
+            live, _ = _live(app, line, line.client.endpoints)
+            yield _markets_check(app, live)
         except ConfigError as error:  # what ccxt has of an exchange is known only now
             yield Check(line.source, ok=False, message=str(error))
     write_health(app.engine, app.clock, app.lines)
@@ -43,12 +44,13 @@ def source_checks(app: App) -> Iterator[Check]:
 def _endpoint_check(app: App, line: SourceLine, endpoint: Endpoint) -> Check:
     """One question: for the time where the source tells it, else for the newest candle of a market."""
     ask, is_served = _time if line.client.capabilities.time_cost else _candle, True
+    only, [gate] = _live(app, line, [endpoint])
     try:
-        record, server_ms = ask(app, line, endpoint)
+        record, server_ms = ask(app, only)
     except SourceError as error:
         if not isinstance(error, UnknownSymbol) or not isinstance(error.record, HttpRecord):
-            advice = "; `sources reset` asks it again at once" if "rests until" in str(error) else ""
-            return Check(endpoint.key, ok=False, message=f"{str(error).removeprefix(endpoint.key).lstrip()}{advice}")
+            rests = f"; {gate.rests}" if gate.rests else ""
+            return Check(endpoint.key, ok=False, message=f"{str(error).removeprefix(endpoint.key).lstrip()}{rests}")
         record, server_ms, is_served = error.record, None, False  # it answered, and well; its markets are told below
     message = f"answers in {record.seconds * 1000:.0f} ms"
     used = line.client.used_weight(record)
@@ -56,18 +58,19 @@ def _endpoint_check(app: App, line: SourceLine, endpoint: Endpoint) -> Check:
         message += f", {used:,} of {line.client.capabilities.weight_per_minute:,} weight used this minute"
     if is_served and (key := getattr(app.config.sources[line.source], "api_key_env", None)):
         message += f", the key from {key} is accepted"
-    return Check(endpoint.key, ok=True, message=message + _clock_words(app, line, record, server_ms))
+    message += _clock_words(app, line, record, server_ms)
+    if gate.rests:
+        message += f"; {gate.rests} (`sources reset` ends that)"
+    return Check(endpoint.key, ok=True, message=message)
 
 
-def _time(app: App, line: SourceLine, endpoint: Endpoint) -> tuple[HttpRecord, int | None]:
-    cost, only = line.client.capabilities.time_cost, _through(app, line, endpoint)
+def _time(app: App, only: SourceLine) -> tuple[HttpRecord, int | None]:
+    line, cost = only, only.client.capabilities.time_cost
     answer = app.router.ask(only, cost, "time", line.client.server_time, tries=1)
     return answer.record, answer.value
 
 
-def _candle(
-    app: App, line: SourceLine, endpoint: Endpoint | None, symbol: str | None = None
-) -> tuple[HttpRecord, None]:
+def _candle(app: App, line: SourceLine, symbol: str | None = None) -> tuple[HttpRecord, None]:
     """Ask for the newest candle of a symbol, or of the first one that the source has an id for."""
     wanted = _wanted(app, line.source)
     able = line.client.capabilities
@@ -78,8 +81,7 @@ def _candle(
     def send(way_in: Endpoint) -> Answer[WirePage]:
         return line.candles(way_in, market_id, timeframe, None, None, 1)
 
-    only = line if endpoint is None else _through(app, line, endpoint)
-    return app.router.ask(only, able.candle_cost, f"{timeframe} candle", send, tries=1).record, None
+    return app.router.ask(line, able.candle_cost, f"{timeframe} candle", send, tries=1).record, None
 
 
 def _market_id(app: App, line: SourceLine, symbols: list[str]) -> str:
@@ -92,12 +94,12 @@ def _market_id(app: App, line: SourceLine, symbols: list[str]) -> str:
     raise refusals[0]
 
 
-def _through(app: App, line: SourceLine, endpoint: Endpoint) -> SourceLine:
-    """The same source with this one way in."""
-    gate = Gate(app.engine, app.clock, endpoint.key, endpoint.pool, own_name())
-    return SourceLine(
-        line.client, {endpoint: gate}, line.budget, line.server, line.health, app.engine, app.clock, {}
-    )  # fmt: skip
+def _live(app: App, line: SourceLine, ways_in: Sequence[Endpoint]) -> tuple[SourceLine, list[LiveGate]]:
+    """The same source with these ways in, asked even where runs would not."""
+    gates = {each: LiveGate(app.engine, app.clock, each.key, each.pool, own_name()) for each in ways_in}
+    symbols = app.config.sources[line.source].symbols
+    live = SourceLine(line.client, gates, line.budget, line.server, line.health, app.engine, app.clock, symbols)
+    return live, list(gates.values())
 
 
 def _clock_words(app: App, line: SourceLine, record: HttpRecord, server_ms: int | None) -> str:
@@ -160,7 +162,7 @@ def _by_candles(app: App, line: SourceLine, symbols: list[str]) -> Check:
     reasons = []
     for symbol in symbols[:_MOST_ASKED]:
         try:
-            _candle(app, line, None, symbol)
+            _candle(app, line, symbol)
         except UnknownSymbol as error:
             reasons.append(str(error))
         except CannotServe:  # of this market it has none just now

@@ -73,14 +73,13 @@ def reset(
         known |= set(call.config.sources)
         if name is not None and name not in known:
             raise ConfigError(f"no source is called {name!r}; known: {', '.join(sorted(known))}")
-        count = endpoints.reset(connection, name)
-        rows = endpoints.read_all(connection)
-        states = endpoint_states(rows, call.config, call.clock.now_ms())
+        endpoints.reset(connection, name)
+        states = endpoint_states(endpoints.read_all(connection), call.config, call.clock.now_ms())
+        asked = {row.endpoint for row in endpoints.read_all(connection)}
+    mine = [s.endpoint for s in states if name in {None, s.source, s.endpoint} and s.endpoint in asked]
     if call.as_json:
-        put_json({"reset": count})
+        put_json({"reset": len(mine)})
     else:
-        asked = {row.endpoint for row in rows}
-        mine = [s.endpoint for s in states if name in {None, s.source, s.endpoint} and s.endpoint in asked]
         typer.echo(f"May be asked again: {', '.join(mine)}." if mine else "No source was asked yet: nothing rests.")
     return 0
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from db.coverage import ABSENT, STORED
 from db.jobs import FAILED
+from fetcher.cli.unfetched import is_unfetched
 from fetcher.gaps import GapDetector
 from fetcher.model import Window
 from fetcher.results import wanted_window
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 class Standing:
     """One series; times in ms UTC, everything else in candles or slots.
 
-    `stored` counts all its rows, `by_source` the same by who served them, `fallback_rows` those of others than the
-    preferred source. `expected`, `absent` and `missing` are slots of the wanted range `[from_ms, until_ms)`;
-    `missing` = `queued` + `failed` + `unplanned`. `until_ms` is None before the first run; `newest_ms` is the close of
-    the newest stored candle, `lag_ms` its age.
+    Everything is about the wanted range `[from_ms, until_ms)`: `stored` counts its rows, `by_source` the same by who
+    served them, `fallback_rows` those of others than the preferred source; `missing` = `queued` + `failed` +
+    `unplanned`. `until_ms`, `expected` and `missing` are None as long as no run has learnt what there could be
+    (`unfetched`). `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
     """
 
     series: Series
@@ -35,9 +36,9 @@ class Standing:
     until_ms: int | None
     stored: int
     by_source: Mapping[str, int]
-    expected: int
+    expected: int | None
     absent: int
-    missing: int
+    missing: int | None
     queued: int
     failed: int
     unplanned: int
@@ -46,11 +47,16 @@ class Standing:
     jobs_waiting: int
     jobs_failed: int
     last_error: str | None
+    unfetched: bool = False
     fallback_rows: int = 0
 
     @property
     def complete(self) -> float | None:
         """The share of expected slots that are explained, 0 … 1; None while nothing is expected."""
+        if self.unfetched:
+            return 0.0
+        if self.expected is None or self.missing is None:
+            return None
         return (self.expected - self.missing) / self.expected if self.expected else None
 
 
@@ -71,7 +77,9 @@ def standing(
     by_source: Counter[str] = Counter()
     for interval in covered:
         if interval.state == STORED:
-            by_source[sources[interval.source_id]] += interval.rows
+            by_source[sources[interval.source_id]] += _rows_within(wanted, interval, series)
+    by_source = +by_source
+    new = is_unfetched(series, now_ms)
     newest = max((i.end_ms for i in covered if i.state == STORED), default=None)
     absent = (wanted.intersect(Window(i.start_ms, i.end_ms)) for i in covered if i.state == ABSENT)
     return Standing(
@@ -80,9 +88,9 @@ def standing(
         until_ms=series.closed_until_ms,
         stored=by_source.total(),
         by_source=dict(by_source),
-        expected=series.grid.count(wanted),
+        expected=None if new else series.grid.count(wanted),
         absent=sum(series.grid.count(window) for window in absent),
-        missing=missing,
+        missing=None if new else missing,
         queued=missing - not_waiting,
         failed=not_waiting - unplanned,
         unplanned=unplanned,
@@ -91,8 +99,15 @@ def standing(
         jobs_waiting=len(waiting),
         jobs_failed=len(lost),
         last_error=next((job.last_error for job in sorted(jobs, key=_failed_first) if job.last_error), None),
+        unfetched=new,
         fallback_rows=by_source.total() - by_source[series.sources[0]],
     )
+
+
+def _rows_within(wanted: Window, interval: Interval, series: Series) -> int:
+    """Rows of an interval inside the wanted range; where it is sparse and cut there, as many as could be."""
+    inside = wanted.intersect(Window(interval.start_ms, interval.end_ms))
+    return min(interval.rows, series.grid.count(inside))
 
 
 def _failed_first(job: JobRow) -> bool:

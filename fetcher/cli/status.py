@@ -2,9 +2,10 @@
 
 JSON: `{"series": [{"symbol", "timeframe", "from_ms", "until_ms", "stored", "by_source": {name: rows}, "expected",
 "absent", "missing", "queued", "failed", "unplanned", "complete": 0…1, "newest_ms", "lag_ms", "jobs_waiting",
-"jobs_failed", "last_error", "fallback_rows"}], "total": {"stored", "expected", "absent", "missing", "fallback_rows",
-"complete"}, "sources": [as in `sources`], "last_run": {"kind", "started_ms", "ended_ms", "outcome", "exit_code"} or
-null}`.
+"jobs_failed", "last_error", "unfetched", "fallback_rows"}], "total": {"stored", "expected", "absent", "missing",
+"unfetched": series, "fallback_rows", "complete"}, "sources": [as in `sources`], "last_run": {"kind", "started_ms",
+"ended_ms", "outcome", "exit_code"} or null}`. Of series that are `unfetched` nothing is known: `expected` and `missing`
+are null, `complete` is 0; the total's `complete` is null while there are some among others.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fetcher.cli.invocation import Invocation
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+_LONGEST_ERROR = 70  # per series; what is wrong with a source stands below the table, whole
 
 
 @app.command()
@@ -65,7 +67,7 @@ def status(ctx: typer.Context) -> int:
 
 
 def _put(places: Sequence[Standing], states: Sequence[EndpointState], last: RunRow | None) -> None:
-    columns = ["symbol", "tf", "from", "until", "#stored", "by source"]
+    columns = ["symbol", "tf", "from", "last close", "#stored", "by source"]
     columns += ["#fallback", "#absent", "#missing", "#complete", "#lag"]
     rows = [_row(place) for place in places]
     if len(rows) > 1:
@@ -88,16 +90,30 @@ def _row(place: Standing) -> tuple[object, ...]:
     return (
         place.series.symbol, place.series.timeframe.name, utc(place.from_ms), utc(place.until_ms), place.stored,
         " ".join(f"{name} {rows:,}" for name, rows in place.by_source.items()) or "-", place.fallback_rows,
-        place.absent, place.missing, percent(place.complete), lag, why(place),
+        place.absent, _known(place.missing), percent(place.complete), lag, why(place),
     )  # fmt: skip
 
 
 def _total_row(places: Sequence[Standing]) -> tuple[object, ...]:
-    missing, expected = sum(p.missing for p in places), sum(p.expected for p in places)
-    share = (expected - missing) / expected if expected else None
     stored, absent = sum(p.stored for p in places), sum(p.absent for p in places)
     fallback = sum(p.fallback_rows for p in places)
-    return ("all", "", "", "", stored, "", fallback, absent, missing, percent(share), "", "")
+    missing, new = sum(p.missing or 0 for p in places), sum(p.unfetched for p in places)
+    share, words = _share(places), f"{new} series never fetched" if new else ""
+    shown = "?" if new and share is None else percent(share)
+    return ("all", "", "", "", stored, "", fallback, absent, "?" if new else missing, shown, "", words)
+
+
+def _known(slots: int | None) -> object:
+    return "?" if slots is None else slots
+
+
+def _share(places: Sequence[Standing]) -> float | None:
+    """How complete all are together; None while nothing is expected, or of some series nothing is known."""
+    new = sum(place.unfetched for place in places)
+    if new:
+        return 0.0 if new == len(places) else None
+    expected, missing = sum(p.expected or 0 for p in places), sum(p.missing or 0 for p in places)
+    return (expected - missing) / expected if expected else None
 
 
 def percent(share: float | None) -> str:
@@ -111,17 +127,19 @@ def percent(share: float | None) -> str:
 
 def why(place: Standing) -> str:
     """What is known of the missing slots and of jobs that wait, with the last error."""
-    if place.until_ms is None and not place.jobs_waiting + place.jobs_failed:
-        return "no run yet"
+    if place.unfetched and not place.jobs_waiting + place.jobs_failed:
+        return "never fetched"
+    if not place.unfetched and (place.until_ms is None or place.from_ms >= place.until_ms):
+        later = f"nothing to fetch before {utc(place.from_ms)}"
+        return later if not place.last_error else f"{later}: {plain(place.last_error, _LONGEST_ERROR)}"
     named = (("queued", place.queued), ("given up", place.failed), ("not planned yet", place.unplanned))
     parts = [f"{slots:,} {words}" for words, slots in named if slots]
     if not parts and place.jobs_waiting + place.jobs_failed:
         parts = [f"{place.jobs_waiting} jobs waiting, {place.jobs_failed} given up"]
-    return ", ".join(parts) + (f": {place.last_error}" if place.last_error else "")
+    return ", ".join(parts) + (f": {plain(place.last_error, _LONGEST_ERROR)}" if place.last_error else "")
 
 
 def _as_json(places: Sequence[Standing], states: Sequence[EndpointState], last: RunRow | None) -> dict[str, Any]:
-    expected, missing = sum(p.expected for p in places), sum(p.missing for p in places)
     return {
         "series": [
             {
@@ -134,11 +152,12 @@ def _as_json(places: Sequence[Standing], states: Sequence[EndpointState], last: 
         ],
         "total": {
             "stored": sum(p.stored for p in places),
-            "expected": expected,
+            "expected": sum(p.expected or 0 for p in places),
             "absent": sum(p.absent for p in places),
-            "missing": missing,
+            "missing": sum(p.missing or 0 for p in places),
+            "unfetched": sum(p.unfetched for p in places),
             "fallback_rows": sum(p.fallback_rows for p in places),
-            "complete": (expected - missing) / expected if expected else None,
+            "complete": _share(places),
         },
         "sources": [as_dict(each) for each in states],
         "last_run": None

@@ -1,7 +1,8 @@
 """How a run ended, as lines for people and as one JSON object.
 
-JSON of a run: `{"outcome", "exit_code", "timed_out", "missing", "series": [{"symbol", "timeframe", "complete_until_ms",
-"complete_until", "missing", "jobs_waiting", "jobs_failed", "last_error"}], "sources": [{"source", "message"}]}`.
+JSON of a run: `{"outcome", "exit_code", "timed_out", "missing", "series": [{"symbol", "timeframe", "complete_from_ms",
+"complete_from", "complete_until_ms", "complete_until", "note", "missing", "jobs_waiting", "jobs_failed",
+"last_error"}], "sources": [{"source", "message"}]}`; `note` says why there was nothing to do, where there was not.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fetcher.cli.show import plain, put_json, utc
-from fetcher.observe.logs import one_line
+from fetcher.gaps import GapDetector
+from fetcher.model import Window
 from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK, Outcome
+from fetcher.results import wanted_window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from fetcher.cli.invocation import Invocation
-    from fetcher.model import Window
+    from fetcher.model import Series
     from fetcher.results import RunResult, SeriesResult
+
+_LONGEST_ERROR, _LONGEST_TROUBLE = 300, 1_000
 
 
 def put_result(
@@ -27,14 +32,17 @@ def put_result(
 ) -> int:
     """Print how a run ended and return its exit code; `troubles` are sentences by source, `asked` windows by series."""
     code = result.exit_code or (EXIT_INCOMPLETE if _unasked(result, troubles, asked) else EXIT_OK)
+    asked = asked or {}
     if call.as_json:
-        put_json(as_json(result, troubles, code))
+        put_json(as_json(result, troubles, code, asked))
         return code
     for series in result.series:
         if call.verbosity >= 0 or series.outcome is not Outcome.OK:
-            typer.echo(series_line(series, width=max(len(str(each.series)) for each in result.series)))
+            width = max(len(str(each.series)) for each in result.series)
+            mine = [troubles[name] for name in series.series.sources if name in troubles]
+            typer.echo(series_line(series, width, asked.get(str(series.series)), mine))
     for message in troubles.values():
-        typer.echo(one_line(message))
+        typer.echo(plain(message, _LONGEST_TROUBLE))
     if result.timed_out and result.outcome is not Outcome.OK:
         typer.echo("The time budget is used up; the next run goes on.")
     return code
@@ -51,22 +59,62 @@ def _unasked(result: RunResult, troubles: Mapping[str, str], asked: Mapping[str,
     return False
 
 
-def series_line(result: SeriesResult, width: int = 0) -> str:
-    """`BTC/USDT 1h  complete until 2026-04-30T04:00Z`, or what is missing and why."""
+def series_line(
+    result: SeriesResult, width: int = 0, asked: Window | None = None, troubles: Collection[str] = ()
+) -> str:
+    """`BTC/USDT 1h  complete until 2026-04-30T04:00Z`, or what is missing and why.
+
+    Of a window that was `asked` for it names both ends. A reason that a line of `troubles` tells is left to that.
+    """
     name = str(result.series).ljust(width)
     if result.outcome is Outcome.OK:
-        until = result.series.closed_until_ms
-        return f"{name}  " + ("nothing closed yet" if until is None else f"complete until {utc(until)}")
+        note = idle_note(result.series, asked)
+        if note is not None:
+            return f"{name}  {note}"
+        span = explained(result.series, asked)
+        return f"{name}  complete " + (f"from {utc(span.start)} to" if asked else "until") + f" {utc(span.end)}"
     parts = [f"{result.missing:,} missing"] if result.missing else []
     if result.queued:
         parts.append(f"{result.queued} job{'s' * (result.queued != 1)} waiting")
     if result.failed:
         parts.append(f"{result.failed} job{'s' * (result.failed != 1)} given up")
-    error = f": {plain(result.last_error, 300)}" if result.last_error else ""
-    return f"{name}  {', '.join(parts)}{error}"
+    reason = result.last_error
+    if reason is None or any(_says(trouble, reason) for trouble in troubles):
+        return f"{name}  {', '.join(parts)}"
+    return f"{name}  {', '.join(parts)}: {plain(reason, _LONGEST_ERROR)}"
 
 
-def as_json(result: RunResult, troubles: Mapping[str, str], code: int) -> dict[str, Any]:
+def explained(series: Series, asked: Window | None) -> Window:
+    """What of the series, or of the window asked for, can hold closed candles: the slots that a result is about."""
+    if asked is None:
+        return wanted_window(series)
+    start = max(asked.start, series.listed_ms or 0)
+    return GapDetector(series.grid).trim(Window(start, max(start, min(asked.end, series.closed_until_ms or start))))
+
+
+def idle_note(series: Series, asked: Window | None) -> str | None:
+    """Why there was nothing to do; None where there was, or is all done."""
+    if explained(series, asked):
+        return None
+    closed, listed = series.closed_until_ms, series.listed_ms or 0
+    if closed is None:
+        return "nothing closed yet"
+    if asked is None:
+        later = "starts" if series.wanted_start_ms >= listed else "is listed"
+        return f"{later} {utc(series.first_ms)}, nothing to fetch yet"
+    if asked.start >= closed:
+        return f"nothing to do: candles are closed until {utc(closed)}, what was asked for begins {utc(asked.start)}"
+    if asked.end <= listed:
+        return f"nothing to do: it was listed {utc(listed)}, what was asked for ends {utc(asked.end)}"
+    return f"nothing to do: no candle opens between {utc(asked.start)} and {utc(asked.end)}"
+
+
+def _says(trouble: str, reason: str) -> bool:
+    """Whether a source's line tells the reason of a job as well: the same failure, or the rest that followed it."""
+    return trouble.partition(": ")[2] in reason or reason in trouble or "rests until" in reason
+
+
+def as_json(result: RunResult, troubles: Mapping[str, str], code: int, asked: Mapping[str, Window]) -> dict[str, Any]:
     """The run as JSON-able values."""
     return {
         "outcome": result.outcome.name.lower(),
@@ -77,8 +125,7 @@ def as_json(result: RunResult, troubles: Mapping[str, str], code: int) -> dict[s
             {
                 "symbol": each.series.symbol,
                 "timeframe": each.series.timeframe.name,
-                "complete_until_ms": each.series.closed_until_ms if each.outcome is Outcome.OK else None,
-                "complete_until": utc(each.series.closed_until_ms) if each.outcome is Outcome.OK else None,
+                **_span_as_json(each, asked.get(str(each.series))),
                 "missing": each.missing,
                 "jobs_waiting": each.queued,
                 "jobs_failed": each.failed,
@@ -87,4 +134,15 @@ def as_json(result: RunResult, troubles: Mapping[str, str], code: int) -> dict[s
             for each in result.series
         ],
         "sources": [{"source": source, "message": message} for source, message in troubles.items()],
+    }
+
+
+def _span_as_json(result: SeriesResult, asked: Window | None) -> dict[str, Any]:
+    span = explained(result.series, asked) if result.outcome is Outcome.OK else None
+    return {
+        "complete_from_ms": span.start if span else None,
+        "complete_from": utc(span.start) if span else None,
+        "complete_until_ms": span.end if span else None,
+        "complete_until": utc(span.end) if span else None,
+        "note": idle_note(result.series, asked) if result.outcome is Outcome.OK else None,
     }

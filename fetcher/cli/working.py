@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from db import endpoints
 from db.engine import reading
+from db.errors import DatabaseProblem
 from fetcher.cli.endpoints import RESTING, endpoint_states
 from fetcher.cli.remaining import remaining_slots
 from fetcher.cli.signals import stopping
 from fetcher.events import Attempt
+from fetcher.model import MINUTE
 from fetcher.observe import logs
-from fetcher.observe.progress import PlainLines, Progress
+from fetcher.observe.progress import PlainLines, Progress, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,24 +29,51 @@ if TYPE_CHECKING:
     from fetcher.observe.progress import Display
 
 
+_TICK_SECONDS = 0.5
+
+
 @contextmanager
 def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = None) -> Iterator[None]:
     """Attach signals, log and progress while the block works; `asked` are the series and windows it is about."""
     logs.set_up(call.config, call.clock, call.verbosity)
-    app.hooks.add(logs.FactLog())
+    facts = logs.FactLog()
+    app.hooks.add(facts)
     progress = _progress(call, app, asked)
-    with stopping(app.stop):
+    with stopping(app.stop), ticking(progress):
         try:
             yield
         finally:
             if progress is not None:
                 progress.close()
+            facts.close()
+
+
+@contextmanager
+def ticking(progress: Progress | None) -> Iterator[None]:
+    """Have progress shown while nothing happens: while requests wait for their weight no fact comes for a minute."""
+    if progress is None:
+        yield
+        return
+    over = Event()
+
+    def tick() -> None:
+        while not over.wait(_TICK_SECONDS):
+            progress.tick()
+
+    thread = Thread(target=tick, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _progress(call: Invocation, app: App, asked: Mapping[str, Window] | None) -> Progress | None:
     if call.verbosity < 0:
         return None
-    progress = Progress(call.clock, remaining_slots(app.engine, asked), _display(call.clock))
+    remaining = remaining_slots(app.engine, asked)
+    progress = Progress(call.clock, remaining, _display(call.clock), lambda: waiting_words(app), fastest(app))
     app.hooks.add(progress)
     return progress
 
@@ -54,6 +84,34 @@ def _display(clock: Clock) -> Display:
     from fetcher.observe.bars import Bars  # noqa: PLC0415 (rich: a tenth of a second, for those who watch)
 
     return Bars(clock)
+
+
+def fastest(app: App) -> float | None:
+    """Candles a second that the weight of the preferred sources allows at most, over minutes; None while unknown."""
+    preferred = {series.sources[0] for series in app.config.series()}
+    able = [line.client.capabilities for line in app.lines if line.source in preferred]
+    total = sum(each.weight_per_minute / max(1, each.candle_cost) * each.rows_per_request / 60 for each in able)
+    return total or None
+
+
+def waiting_words(app: App) -> str | None:
+    """`waiting for request weight` where this minute's is used up, with when there is more; None where it is not."""
+    try:
+        with reading(app.engine) as connection:
+            rows = {row.endpoint: row for row in endpoints.read_all(connection)}
+    except DatabaseProblem:  # whoever writes will say so; this is only about a line of progress
+        return None
+    for line in app.lines:
+        able = line.client.capabilities
+        for key in {each.pool for each in line.client.endpoints}:
+            row, now = rows.get(key), line.server.guess_ms()
+            if row is None or row.window_ms is None or not row.window_ms <= now < row.window_ms + MINUTE:
+                continue
+            if row.used + able.candle_cost > able.weight_per_minute:
+                left = duration((row.window_ms + MINUTE - now) / 1000)
+                limit = f"{row.used:,} of {able.weight_per_minute:,} used this minute"
+                return f"waiting for request weight of {line.source} ({limit}, more in {left})"
+    return None
 
 
 _SERVED = {"ok", "CannotServe", "UnknownSymbol"}  # it answered, and well: only the question was wrong

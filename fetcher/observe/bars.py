@@ -32,6 +32,7 @@ class Bars:
         progress = self._progress or self._start()
         left = tally.seconds_left(now)
         speed = f"{tally.rate(now):,.0f} rows/s" + (f", {duration(left)} left" if left is not None else "")
+        speed = f"{tally.quiet}, {speed}" if tally.quiet else speed
         if len(tally.series) == 1:
             self._move(progress, next(iter(tally.series)), tally.total, speed)
             return

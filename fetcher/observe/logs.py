@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 import sys
 from typing import TYPE_CHECKING, TextIO
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("fetcher")
 _QUIETER, _LOUDER = -1, 1
+_SHORT_SECRET = 4  # a shorter one is hidden only where it stands alone: it occurs inside other words by chance
 
 
 def set_up(config: Config, clock: Clock, verbosity: int = 0) -> str:
@@ -67,13 +69,30 @@ class FactLog:
 
     def __init__(self) -> None:
         self._told: set[tuple[str, str | None]] = set()
+        self._refused: dict[tuple[str, str], int] = {}
 
     def __call__(self, fact: Fact) -> None:
         """Hear a fact."""
         if isinstance(fact, JobEnded):
             self._log_job(fact)
-        else:
-            _log(fact)
+            return
+        _log(fact)
+        if isinstance(fact, PageStored) and fact.refused:
+            self._log_refused(fact)
+
+    def close(self) -> None:
+        """Sum up what was told only once, where there was more of it."""
+        for (series, source), rows in self._refused.items():
+            if rows:
+                LOG.warning("%s: %d more rows from %s went to quarantine; see `quarantine`", series, rows, source)
+
+    def _log_refused(self, fact: PageStored) -> None:
+        """Warn of the first page of a series and source with refused rows; the others are counted until the end."""
+        key = (fact.series, fact.source)
+        level = logging.DEBUG if key in self._refused else logging.WARNING
+        words = "%s: %d rows from %s went to quarantine; see `quarantine`"
+        LOG.log(level, words, fact.series, fact.refused, fact.source)
+        self._refused[key] = self._refused[key] + fact.refused if key in self._refused else 0
 
     def _log_job(self, fact: JobEnded) -> None:
         window = f"{fact.series} {fact.kind} {format_utc(fact.start_ms)} … {format_utc(fact.end_ms)}"
@@ -107,8 +126,6 @@ def _log(fact: Fact) -> None:
 
 def _log_page(fact: PageStored) -> None:
     LOG.debug("%s: %d candles from %s committed", fact.series, fact.rows, fact.source)
-    if fact.refused:
-        LOG.warning("%s: %d rows from %s went to quarantine", fact.series, fact.refused, fact.source)
     for start, end in fact.absent:
         LOG.info("%s: %s … %s is proven absent", fact.series, format_utc(start), format_utc(end))
 
@@ -158,5 +175,9 @@ class JsonLines(TextLines):
 def one_line(text: str, hidden: Iterable[str] = ()) -> str:
     """The text without secrets and with everything unprintable escaped: a stranger's words cannot forge a line."""
     for secret in hidden:
-        text = text.replace(secret, "***")
+        text = text.replace(secret, "***") if len(secret) >= _SHORT_SECRET else _without_word(text, secret)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _without_word(text: str, secret: str) -> str:
+    return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from fetcher.events import JobEnded, PageStored, Planned
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 RATE_SECONDS = 20.0  # the span over which speed is measured
 PLAIN_SECONDS = 10.0  # between two lines where nobody watches
+QUIET_SECONDS = 5.0  # without any answer, after which it is said why
 _LOOK_SECONDS = 2.0  # between two looks at what remains
 
 
@@ -36,10 +38,17 @@ class Count:
 
 @dataclass(slots=True)
 class Tally:
-    """Everything that the listeners heard; `samples` are (elapsed seconds, candles received by then)."""
+    """Everything that the listeners heard; `samples` are (elapsed seconds, candles received by then).
+
+    `started` is when the work began, `fastest` what the limits of the sources allow, candles a second over minutes;
+    `quiet` says why nothing moves, where nothing does.
+    """
 
     series: dict[str, Count] = field(default_factory=dict)
     samples: deque[tuple[float, int]] = field(default_factory=deque)
+    started: float = 0.0
+    fastest: float | None = None
+    quiet: str | None = None
 
     @property
     def total(self) -> Count:
@@ -71,13 +80,19 @@ class Tally:
         return (after - before) / (now - start) if now > start else 0.0
 
     def seconds_left(self, now: float) -> float | None:
-        """How long the remaining slots take at this speed; None while it is unknown."""
-        rate = self.rate(now)
-        return self.total.remaining / rate if rate else None
+        """How long the remaining slots take at the speed so far, or as the limits allow; None while it is unknown.
+
+        The last seconds say little: a minute's weight is used up in a part of it, and then nothing comes.
+        """
+        total, seconds = self.total, now - self.started
+        if not total.done or seconds <= 0:
+            return None
+        rate = total.done / seconds
+        return total.remaining / (rate if self.fastest is None else min(rate, self.fastest))
 
 
 class Display(Protocol):
-    """Whoever shows a tally: called in the coordinator's thread, quick, raises nothing."""
+    """Whoever shows a tally: called by one thread at a time, quick, raises nothing."""
 
     def show(self, tally: Tally, now: float) -> None:
         """Show the figures as of `now` (elapsed seconds)."""
@@ -90,25 +105,48 @@ class Progress:
     """A listener that keeps the tally and has it shown.
 
     `remaining` answers how many slots of each series open jobs still have to bring: the database's word, so that jobs
-    of earlier runs, dropped ones and those put back count rightly.
+    of earlier runs, dropped ones and those put back count rightly. `waiting` says why no answer comes, where that is
+    known. Facts come from any thread, and `tick` from one that has nothing else to do.
     """
 
-    def __init__(self, clock: Clock, remaining: Callable[[], Mapping[str, int]], display: Display) -> None:
+    def __init__(
+        self, clock: Clock, remaining: Callable[[], Mapping[str, int]], display: Display,
+        waiting: Callable[[], str | None] = lambda: None, fastest: float | None = None,
+    ) -> None:  # fmt: skip
         self._clock = clock
+        self._waiting = waiting
+        self._lock = Lock()
+        self._heard = clock.elapsed()
         self._remaining = remaining
         self._display = display
         self._looked = float("-inf")
         self._working = False
-        self.tally = Tally()
+        self.tally = Tally(fastest=fastest)
 
     def __call__(self, fact: Fact) -> None:
         """Hear a fact."""
-        now = self._clock.elapsed()
+        with self._lock:
+            self._hear(fact, self._clock.elapsed())
+
+    def tick(self) -> None:
+        """Show how it stands although nothing happened, and say why nothing does."""
+        with self._lock:
+            now = self._clock.elapsed()
+            if not self._working:
+                return
+            silence = self._clock.real_seconds(now - self._heard)
+            if silence >= QUIET_SECONDS:
+                self.tally.quiet = self._waiting() or f"no answer for {duration(silence)}"
+            self._display.show(self.tally, now)
+
+    def _hear(self, fact: Fact, now: float) -> None:
+        self._heard, self.tally.quiet = now, None
         match fact:
             case Planned():
                 self._look(now)
                 self._working = self.tally.total.remaining > 0
-                if self._working:
+                if self._working and not self.tally.samples:
+                    self.tally.started = now
                     self.tally.samples.append((now, 0))
             case PageStored():
                 self.tally.took(fact, now)
@@ -123,10 +161,12 @@ class Progress:
 
     def close(self) -> None:
         """Show the end, where there was anything to do."""
-        if self._working:
-            now = self._clock.elapsed()
-            self._look(now)
-            self._display.close(self.tally, now)
+        with self._lock:
+            if self._working:
+                now = self._clock.elapsed()
+                self._working, self.tally.quiet = False, None
+                self._look(now)
+                self._display.close(self.tally, now)
 
     def _look(self, now: float) -> None:
         self._looked = now
@@ -149,6 +189,7 @@ class PlainLines:
             self._said = now
             left = tally.seconds_left(now)
             rest = f", about {duration(left)} left" if left is not None else ""
+            rest += f"; {tally.quiet}" if tally.quiet else ""
             self._say(f"{figures(tally.total)}, {tally.rate(now):,.0f} rows/s, {tally.total.remaining:,} to come{rest}")
 
     def close(self, tally: Tally, now: float) -> None:

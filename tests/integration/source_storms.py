@@ -7,16 +7,11 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fetcher.audit import audit
-from fetcher.clock import Clock, format_utc, parse_utc
+from fetcher.clock import format_utc, parse_utc
 from fetcher.model import DAY, HOUR, MINUTE, Timeframe, Window
 from fetcher.outcome import Outcome
-from fetcher.sandbox.generated import GeneratedMarket, History
 from fetcher.sandbox.registry import VENUES
-from tests.integration.world import as_candles, same_candles
-from tests.integration.world_of_sources import SourceWorld, market_of, open_sources, oracle
+from tests.integration.world_of_sources import SourceWorld, market_of, open_sources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +72,7 @@ def blow(folder: Path, storm: Storm, seed: int) -> float:
         )  # fmt: skip
         chances = dict.fromkeys(KINDS, FAILING / len(KINDS))
         calm = {"faults": chances, "paths": ["*"], "hang_seconds": 0.6, "retry_after": 1}
-        world.sandbox.configure(venues={name: calm for name in ("binance", *VENUES)})
+        world.sandbox.configure(venues=dict.fromkeys(("binance", *VENUES), calm))
         away = f"{format_utc(storm.away.start)}/{format_utc(storm.away.end)}"
         world.sandbox.configure(venues={"binance": {"down": [away]}})
         gaps = 0
@@ -94,7 +89,9 @@ def blow(folder: Path, storm: Storm, seed: int) -> float:
         assert [e for e in log if e["status"] in {418, 429} and not e["fault"]] == [], "beyond a documented limit"
         seen = Counter(entry["fault"] for entry in log)
         assert len(set(KINDS) & set(seen)) >= 5, seen
-        print(len(log), storm.need(), Counter((e["venue"], e["path"].rpartition("/")[2], e["fault"] or "") for e in log))
+        print(
+            len(log), storm.need(), Counter((e["venue"], e["path"].rpartition("/")[2], e["fault"] or "") for e in log)
+        )
         return len(log) / storm.need()
 
 

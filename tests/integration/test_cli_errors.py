@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -38,9 +39,14 @@ MISTAKES = {
     "bad date": (["backfill", "--from", "yesterday"], "--from 'yesterday' is no date; write it like 2024-01-01"),
     "impossible date": (["backfill", "--to", "2026-02-30"], "--to '2026-02-30' is no date"),
     "empty range": (["backfill", "--from", "2026-05-02", "--to", "2026-05-02"], "--to is exclusive"),
-    "job id that is none": (["jobs", "retry", "first"], "should be a valid integer"),
+    "job id that is none": (["jobs", "retry", "first"], "'ID': must be a whole number; `python -m fetcher jobs"),
     "unknown job": (["jobs", "cancel", "17"], "there is no job 17"),
-    "unknown status": (["jobs", "--status", "lost"], "'--status'"),
+    "job that no database can hold": (["jobs", "retry", "9" * 24], f"there is no job {'9' * 24}"),
+    "row that no database can hold": (["quarantine", "show", "9" * 24], f"there is no quarantined row {'9' * 24}"),
+    "more than can be shown": (["quarantine", "--limit", "9" * 24], "must be at most 1000000000"),
+    "start to come": (["backfill", "--from", "9999-12-31"], "--from 2200-01-01T00:00Z lies in the future"),
+    "backup over a file": (["db", "backup", "config.yaml"], "config.yaml exists already and is not overwritten"),
+    "unknown status": (["jobs", "--status", "lost"], "'--status': 'lost' is not one of 'queued', 'leased'"),
     "unknown source": (["sources", "reset", "kraken"], "no source is called 'kraken'; known: binance"),
     "unknown quarantined row": (["quarantine", "show", "3"], "there is no quarantined row 3"),
     "unknown reason": (["quarantine", "--reason", "ugly"], "no row was refused for 'ugly'"),
@@ -94,15 +100,40 @@ def test_a_mistake_gets_one_sentence(mistake: str, capsys: pytest.CaptureFixture
         ),
         (("sqlite:///market.db", "sqlite://"), "database_url names no file"),
         (("sqlite:///market.db", "nonsense"), "database_url is not a database URL"),
+        (("sqlite:///market.db", "sqlite:///."), "which is a directory; name a file in it"),
+        (("sqlite:///market.db", "sqlite:///market.db?mode=ro"), "has options (mode), which are not supported"),
+        (("sqlite:///market.db", "mysql://me:hush@host/market"), "it must be sqlite or postgresql"),
+        (("http://127.0.0.1:9", "http://me:hush@127.0.0.1:9"), "a base URL holds no user, password or query"),
+        (("http://127.0.0.1:9", "http://127.0.0.1:99999"), "is not a base URL"),
     ],
 )
+@pytest.mark.parametrize("command", [[], ["config", "check"]], ids=["run", "check"])
 def test_a_bad_configuration_gets_one_sentence(
-    folder: Path, change: tuple[str, str], expected: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, command: list[str], change: tuple[str, str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever is wrong in the file, the run ends with exit code 2 and names it."""
+    """Whatever is wrong in the file, run and check end with exit code 2 and name it, without any password."""
     (folder / "config.yaml").write_text(GOOD.replace(*change), encoding="utf-8")
-    assert main([]) == 2
-    assert expected in complaint(capsys)
+    assert main(command) == 2
+    said = complaint(capsys)
+    assert expected in said
+    assert "hush" not in said
+
+
+def test_a_start_to_come_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The check notes it, gaps says what it waits for, and a backfill that nothing is to be fetched yet."""
+    (folder / "config.yaml").write_text(GOOD.replace("2026-05-01", "2199-05-01"), encoding="utf-8")
+    assert main(["config", "check"]) == 0
+    assert "Note: BTC/USDT 1h starts 2199-05-01T00:00Z, still to come" in capsys.readouterr().out
+    assert main(["gaps"]) == 0
+    assert capsys.readouterr().out == "Nothing is known yet of BTC/USDT 1h: it starts 2199-05-01T00:00Z.\n"
+    assert main(["backfill"]) == 2
+    assert "nothing to fetch yet: the configured start 2199-05-01T00:00Z is not before" in complaint(capsys)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who reports a fault can say of what."""
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"candle-fetcher \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_config_check_knows_exchanges(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,10 +172,10 @@ def test_a_file_that_is_no_database_is_refused(folder: Path, capsys: pytest.Capt
 
 
 def test_a_folder_that_cannot_be_made_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A database that cannot be used is exit code 1: nothing in the configuration needs to be wrong."""
+    """A file where the database's folder should be: the configuration must name another, exit code 2."""
     (folder / "taken").write_text("a file", encoding="utf-8")
     (folder / "config.yaml").write_text(GOOD.replace("market.db", "taken/market.db"), encoding="utf-8")
-    assert main(["status"]) == 1
+    assert main(["status"]) == 2
     assert "cannot be created" in complaint(capsys)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fetcher.clock import parse_utc
 from fetcher.sandbox.control import spawn_sandbox
-from tests.integration.commands import NOW, CommandLine
+from tests.integration.commands import NOW, CommandLine, Said
 from tests.integration.world import market
 
 if TYPE_CHECKING:
@@ -79,6 +82,37 @@ def test_gaps_tells_why_a_hole_is_there(line: CommandLine) -> None:
     assert line.answer("gaps")["gaps"] == []
 
 
+def test_gaps_and_status_go_by_the_configuration_of_now(line: CommandLine) -> None:
+    """A start that was moved back makes a gap at once; one moved on counts only what lies behind it."""
+    whole = line.config_path.read_text(encoding="utf-8")
+    try:
+        line.config_path.write_text(whole.replace("2026-05-01", "2026-04-30"), encoding="utf-8")
+        gaps = line.answer("gaps", "--timeframe", "1h")["gaps"]
+        assert [(gap["missing"], gap["why"][0]["status"]) for gap in gaps] == [(24, "unplanned")] * 2
+        assert line.answer("status")["total"]["missing"] == 2 * 25
+        line.config_path.write_text(whole.replace("2026-05-01", "2026-05-31"), encoding="utf-8")
+        assert [each["stored"] for each in line.answer("status")["series"]] == [24, 1, 24, 1]
+        assert line.answer("gaps")["gaps"] == []
+    finally:
+        line.config_path.write_text(whole, encoding="utf-8")
+
+
+def test_what_was_never_fetched_is_not_complete(line: CommandLine) -> None:
+    """A series that was just configured is 0 % complete, all together unknown, and gaps says what it waits for."""
+    whole = line.config_path.read_text(encoding="utf-8")
+    try:
+        line.config_path.write_text(whole.replace("1h, 1d", "1h, 1d, 15m"), encoding="utf-8")
+        answer = line.answer("status")
+        assert (answer["series"][2]["missing"], answer["series"][2]["complete"]) == (None, 0)
+        assert (answer["total"]["unfetched"], answer["total"]["complete"]) == (2, None)
+        assert "2 series never fetched" in line.command("status").out
+        said = line.command("gaps").out
+        assert said.startswith("No gaps in the others: every slot up to the last close is stored or proven absent.\n")
+        assert "Nothing is known yet of BTC/USDT 15m, ETH/USDT 15m: the next run will ask for it." in said
+    finally:
+        line.config_path.write_text(whole, encoding="utf-8")
+
+
 def test_jobs_lists_the_queue_and_changes_it(line: CommandLine) -> None:
     """A delayed job is listed with its error, retried and cancelled by its id."""
     line.change(
@@ -102,6 +136,7 @@ def test_sources_are_shown_and_reset(line: CommandLine) -> None:
     )
     assert "resting until 2026-06-01T01:00Z: 429" in line.command("sources").out
     assert line.command("sources", "reset", "binance").out.startswith("May be asked again: binance http://127.0.0.1")
+    assert line.answer("sources", "reset") == {"reset": 1}
     [source] = line.answer("sources")["sources"]
     assert (source["state"], source["weight_limit"]) == ("reachable", 6000)
 
@@ -144,12 +179,48 @@ def test_audit_finds_what_was_deleted_and_repairs_it(line: CommandLine) -> None:
     assert "Sound" in line.command("audit").out
 
 
+def test_audit_says_what_no_repair_can_mend(line: CommandLine) -> None:
+    """Rows without coverage and values that no candle has are told with what to do, and no repair is promised."""
+    copied = "series_id, open, high, low, close, flags, source_id"
+    line.change(
+        f"INSERT INTO candles (open_time, {copied}) SELECT 1000, {copied} FROM candles "  # noqa: S608 (names of ours)
+        "WHERE series_id = 3 LIMIT 1"
+    )
+    said = line.command("audit", "--repair")
+    assert said.code == 1
+    assert said.out.endswith("Not sound: what is left no repair can mend; the last column says what to do.\n")
+    line.change("DELETE FROM candles WHERE open_time = 1000")
+    day = "series_id = 4 AND open_time = :at"
+    line.change(f"UPDATE candles SET flags = 99999999 WHERE {day}", at=parse_utc("2026-05-10"))  # noqa: S608 (the same)
+    absurd = line.command("audit", "--deep")
+    assert (absurd.code, absurd.err.count("\n")) == (1, 1)
+    assert "a row of `candles` holds a number that no candle can have" in absurd.err
+    line.change(f"UPDATE candles SET flags = 0 WHERE {day}", at=parse_utc("2026-05-10"))  # noqa: S608 (the same)
+
+
 def test_doctor_finds_all_well(line: CommandLine) -> None:
     """Configuration, database, disk, lock, endpoint and markets are looked at, and all is well."""
     said = line.command("doctor")
     assert said.code == 0, said
     assert [words.split()[0] for words in said.out.splitlines()] == ["ok"] * 7
     assert "our clock agrees with its" in said.out
+
+
+def test_doctor_asks_what_runs_leave_alone(line: CommandLine) -> None:
+    """A resting host is tested live and its rest told; a ban of the whole address is not made longer by asking."""
+    until = parse_utc("2026-06-01T01:00Z")
+    rest = "UPDATE endpoint_state SET stop_until = :until, stop_reason = 'was refused' WHERE endpoint "
+    line.change(rest + "LIKE 'binance http%'", until=until)
+    said = line.command("doctor")
+    assert said.code == 0, said
+    assert "runs leave it alone until 2026-06-01T01:00Z (`sources reset` ends that)" in said.out
+    line.change(rest + "= 'binance'", until=until)
+    line.sandbox.clear_log()
+    banned = line.command("doctor")
+    assert banned.code == 1
+    assert "rests until 2026-06-01T01:00Z: was refused" in banned.out
+    assert line.sandbox.log() == []
+    assert line.command("sources", "reset").code == 0
 
 
 def test_doctor_tells_a_wrong_clock(line: CommandLine) -> None:
@@ -165,7 +236,7 @@ def test_db_is_checked_copied_and_up_to_date(line: CommandLine) -> None:
     assert "up to date" in line.command("db", "upgrade").out
     assert line.command("db", "backup", "copy.db").out.startswith("Copied into copy.db")
     again = line.command("db", "backup", "copy.db")
-    assert (again.code, again.err.count("\n")) == (1, 1)
+    assert (again.code, again.err.count("\n")) == (2, 1)
     assert "is not overwritten" in again.err
     copied = line.command("status", FETCHER_DATABASE_URL=f"sqlite:///{line.folder / 'copy.db'}")
     assert "742" in copied.out
@@ -173,10 +244,13 @@ def test_db_is_checked_copied_and_up_to_date(line: CommandLine) -> None:
 
 def test_config_check_prints_what_was_understood(line: CommandLine) -> None:
     """Series, sources and limits are listed; a password in the database's URL is not."""
-    said = line.command("config", "check", FETCHER_DATABASE_URL="postgresql://me:hush@db.example/market")
+    said = line.command("config", "check")
     assert said.code == 0
     assert "ETH/USDT  1d  2026-05-01T00:00Z  binance" in said.out
-    assert "hush" not in said.out
+    refused = line.command("config", "check", FETCHER_DATABASE_URL="postgresql+nosuchdriver://me:hush@db/market")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "its driver is not installed" in refused.err
+    assert "hush" not in refused.out + refused.err
 
 
 def test_a_reader_that_leaves_early_is_no_error(line: CommandLine) -> None:
@@ -188,6 +262,24 @@ def test_a_reader_that_leaves_early_is_no_error(line: CommandLine) -> None:
     with child.stderr as complaints:
         assert complaints.read() == ""
     assert child.wait(30) == 1
+
+
+def test_an_answer_that_cannot_be_written_is_one_sentence(line: CommandLine) -> None:
+    """A full disk behind stdout is told once; a closed stdout is nobody's fault, and nobody is told."""
+    full = _by_shell(line, "> /dev/full")
+    assert (full.code, full.err) == (1, "fetcher: the answer cannot be written: No space left on device\n")
+    for closed in (">&-", ">&- 2>&-"):
+        quiet = _by_shell(line, closed)
+        assert (quiet.code, quiet.err) == (0, "")
+
+
+def _by_shell(line: CommandLine, redirections: str) -> Said:
+    """`status` as a shell starts it with these redirections."""
+    child = subprocess.run(
+        ["/bin/sh", "-c", f"exec {shlex.quote(sys.executable)} -m fetcher status {redirections}"],
+        cwd=line.folder, env=line.environment(), check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    return Said(child.returncode, child.stdout, child.stderr)
 
 
 def test_a_narrow_locale_is_no_error(line: CommandLine) -> None:

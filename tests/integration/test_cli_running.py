@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
 import sys
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fetcher.clock import Clock
 from fetcher.sandbox.control import spawn_sandbox
 from tests.integration.commands import NOW, CommandLine, ended, until
 from tests.integration.world import market
@@ -55,6 +58,7 @@ def test_a_second_run_leaves_the_work_to_the_first(line: CommandLine) -> None:
     assert second.code == 75
     assert second.err.startswith("fetcher: another run is under way (")
     assert second.err.count("\n") == 1
+    assert json.loads(line.command("--json").out)["exit_code"] == 75
     beside = line.command("backfill", "--from", "2026-05-31T23:00", "-q")
     assert beside.code == 0, beside
     first.terminate()
@@ -149,11 +153,43 @@ def test_backfill_fetches_just_what_was_asked_for(line: CommandLine) -> None:
     words = ("backfill", "--symbol", "BTC/USDT", "--timeframe", "1h", "--from", "2026-05-03", "--to", "2026-05-04")
     said = line.command(*words)
     assert said.code == 0, said
-    assert said.out == "BTC/USDT 1h  complete until 2026-06-01T00:00Z\n"
+    assert said.out == "BTC/USDT 1h  complete from 2026-05-03T00:00Z to 2026-05-04T00:00Z\n"
     assert len(line.rows("BTC/USDT", "1h")) == 24
     line.sandbox.clear_log()
     assert line.command(*words).code == 0
     assert line.klines() == []
+
+
+def test_a_range_that_holds_nothing_says_why(line: CommandLine) -> None:
+    """What lies after the last close is not called complete."""
+    said = line.command("backfill", "--timeframe", "1h", "--from", "2026-07-01", "--to", "9999-12-31")
+    assert said.code == 0, said
+    assert said.out == (
+        "BTC/USDT 1h  nothing to do: candles are closed until 2026-06-01T00:00Z, what was asked for begins "
+        "2026-07-01T00:00Z\n"
+    )
+
+
+def test_the_wait_for_request_weight_is_told(line: CommandLine) -> None:
+    """While a minute's weight is used up a line says so; a second signal need not wait for the next minute."""
+    line.configure(market("BTC/USDT", "1m", "2026-01-01"), weight=40)
+    child = line.start()
+    assert child.stderr is not None
+    while "waiting for request weight of binance (" not in (words := child.stderr.readline()):
+        assert words, "it ended without a word"
+    assert re.search(r"\(40 of 40 used this minute, more in \d+ s\)|\(3\d of 40", words), words
+    child.terminate()
+    assert ended(child).code == 1
+
+
+def test_an_interrupt_while_loading_is_no_traceback(line: CommandLine) -> None:
+    """Ctrl-C before the program is loaded ends it by the signal; nothing is written."""
+    for seconds in (0.05, 0.15, 0.3):
+        child = line.start("status")
+        Clock().wait(Event(), seconds)
+        child.send_signal(signal.SIGINT)
+        said = ended(child)
+        assert "Traceback" not in said.err, said
 
 
 def test_logs_can_be_json_lines(line: CommandLine) -> None:

@@ -96,14 +96,14 @@ def intervals(engine: Engine, series: Series) -> list[coverage.Interval]:
 
 
 def test_a_refused_candle_is_stored_covered_and_marked(engine: Engine, btc: Series) -> None:
-    """A high below the close, accepted: stored as received, flagged, proven by coverage, gone from what is held."""
-    keep(engine, btc, "binance", bad=refused(btc, wire(3, high=10.5, volume=math.nan)))
+    """More taken than was traded, accepted: stored as received, flagged, proven by coverage, gone from what is held."""
+    keep(engine, btc, "binance", bad=refused(btc, wire(3, taker_quote=99, volume=math.nan)))
     [row] = held(engine)
-    assert row.reason == "ohlc_order"
+    assert row.reason == "taker_share"
     told = Released(row.id, ok=True, message="BTC/USDT 1h 2024-01-01T03:00:00Z stored")
     assert release(engine, [btc], [row.id], NOW) == [told]
     [candle] = stored(engine, btc)
-    assert (candle["open_time"], candle["high"], candle["close"]) == (T0 + 3 * HOUR, 10.5, 11.0)
+    assert (candle["open_time"], candle["taker_quote"], candle["close"]) == (T0 + 3 * HOUR, 99.0, 11.0)
     assert (math.isnan(candle["volume"]), candle["trades"], candle["flags"]) == (True, 7, ANOMALY)
     [covered] = intervals(engine, btc)
     assert (covered.start_ms, covered.end_ms, covered.state) == (T0 + 3 * HOUR, T0 + 4 * HOUR, "stored")
@@ -115,7 +115,7 @@ def test_a_refused_candle_is_stored_covered_and_marked(engine: Engine, btc: Seri
 
 def test_nothing_is_released_twice(engine: Engine, btc: Series) -> None:
     """The second time a sentence says when it was released; the candle stays as it is."""
-    keep(engine, btc, "binance", bad=refused(btc, wire(3, high=10.5)))
+    keep(engine, btc, "binance", bad=refused(btc, wire(3, taker_quote=99)))
     first, second = release(engine, [btc], [1, 1], NOW)
     assert (first.ok, second.ok) == (True, False)
     assert "released already" in second.message
@@ -133,44 +133,35 @@ def test_an_off_grid_row_goes_to_its_slot(engine: Engine, btc: Series) -> None:
     assert (candle["open_time"], candle["flags"]) == (T0 + 5 * HOUR, ANOMALY | OFF_GRID)
 
 
-def test_the_same_sources_candle_is_replaced_and_kept_in_revisions(engine: Engine, btc: Series) -> None:
-    """Of two contradicting rows of one answer the operator picks one; what was there is not lost."""
+@pytest.mark.parametrize("source", ["binance", "okx"])
+def test_a_sound_candle_stays(engine: Engine, btc: Series, source: str) -> None:
+    """What is stored passed every check: no refused row of its own source, or of a worse one, takes its place."""
     keep(engine, btc, "binance", rows=as_candles(wire(3, close=9.5)))
-    keep(engine, btc, "binance", bad=refused(btc, wire(3, high=10.5)))
-    assert release(engine, [btc], [1], NOW)[0].ok
-    assert stored(engine, btc)["close"].tolist() == [11.0]
-    with reading(engine) as conn:
-        [old] = read_revisions(conn, btc.id, 0, NOW)
-    assert (old.close, old.replaced_ms) == (9.5, NOW)
-    assert [each.rows for each in intervals(engine, btc)] == [1]
-
-
-def test_a_better_sources_candle_stays(engine: Engine, btc: Series) -> None:
-    """What okx sent never replaces binance's candle, whoever releases it; the row stays in quarantine."""
-    keep(engine, btc, "binance", rows=as_candles(wire(3)))
-    keep(engine, btc, "okx", bad=refused(btc, wire(3, high=10.5)))
+    keep(engine, btc, source, bad=refused(btc, wire(3, taker_quote=99)))
     before = (stored(engine, btc).tolist(), intervals(engine, btc))
     [answer] = release(engine, [btc], [1], NOW)
-    assert not answer.ok
-    assert "better source" in answer.message
+    assert (answer.ok, "a sound candle of the same or a better source" in answer.message) == (False, True)
     assert (stored(engine, btc).tolist(), intervals(engine, btc)) == before
     assert held(engine)[0].released_ms is None
 
 
 def test_a_worse_sources_candle_is_replaced(engine: Engine, btc: Series) -> None:
-    """What binance sent takes the place of okx's candle, row and coverage alike."""
+    """What binance sent takes the place of okx's candle, row and coverage alike; the old values are not lost."""
     keep(engine, btc, "okx", rows=as_candles(wire(2, 3, 4)))
-    keep(engine, btc, "binance", bad=refused(btc, wire(3, high=10.5)))
+    keep(engine, btc, "binance", bad=refused(btc, wire(3, taker_quote=99)))
     assert release(engine, [btc], [1], NOW)[0].ok
     sources = stored(engine, btc)["source_id"].tolist()
     assert sources[0] == sources[2] != sources[1]
     assert [each.rows for each in intervals(engine, btc)] == [1, 1, 1]
+    with reading(engine) as conn:
+        [old] = read_revisions(conn, btc.id, 0, NOW)
+    assert (old.taker_quote, old.replaced_ms) == (0.0, NOW)
 
 
 def test_a_slot_proven_absent_becomes_stored(engine: Engine, btc: Series) -> None:
     """The person knows better than two agreeing answers: the absence around the slot stays."""
     hole = Window(T0 + 2 * HOUR, T0 + 6 * HOUR)
-    bad = refused(btc, wire(3, high=10.5))
+    bad = refused(btc, wire(3, taker_quote=99))
     page = Page(CandleBatch(btc, "binance", "rest", empty_rows()), bad, (Absent(hole, 2, {}),))
     Storage(engine).commit([page], [], T0)
     assert release(engine, [btc], [1], NOW)[0].ok
@@ -188,7 +179,10 @@ def test_a_slot_proven_absent_becomes_stored(engine: Engine, btc: Series) -> Non
         ({"high": math.inf}, "no positive number"),
         ({"low": -9.0}, "no positive number"),
         ({"open": 0.0}, "no positive number"),
-        ({"quote_volume": math.inf}, "volume without bounds"),
+        ({"quote_volume": math.inf}, "volume below 0 or without bounds"),
+        ({"volume": -1.0}, "volume below 0 or without bounds"),
+        ({"high": 10.5}, "a high or low that its open and close exceed"),
+        ({"low": 10.5}, "a high or low that its open and close exceed"),
         ({"open_time": T0 // 1000}, "outside the time"),
         ({"open_time": T0 * 1000}, "outside the time"),
         ({"open_time": T0 - HOUR}, "outside the time"),
@@ -199,7 +193,7 @@ def test_what_can_be_no_candle_is_refused(engine: Engine, btc: Series, changes: 
     """Prices must be positive numbers, and the slot one that the series can have closed; nothing changes otherwise."""
     bad = refused(btc, wire(3, **changes))
     if not bad:  # only the window or a clock would refuse it: say it by hand
-        bad = refused(btc, wire(3, high=1.0))
+        bad = refused(btc, wire(3, taker_quote=99))
         payload = json.loads(bad[0].payload) | {name: str(value) for name, value in changes.items()}
         bad = (replace(bad[0], payload=json.dumps(payload)),)
     keep(engine, btc, "binance", bad=bad)
@@ -231,24 +225,24 @@ def test_a_row_that_nobody_can_read_is_refused(engine: Engine, btc: Series, payl
 
 def test_unknown_ids_and_series_are_told(engine: Engine, btc: Series) -> None:
     """An id that is not there and a series that the configuration lacks have their own sentences, beside good ones."""
-    keep(engine, btc, "binance", bad=refused(btc, wire(3, 4, high=10.5)))
+    keep(engine, btc, "binance", bad=refused(btc, wire(3, 4, taker_quote=99)))
     gone, good, alsogood = release(engine, [btc], [99, 2, 1], NOW)
     assert "no quarantined row has the id 99" in gone.message
     assert (gone.ok, good.ok, alsogood.ok) == (False, True, True)
-    keep(engine, btc, "binance", bad=refused(btc, wire(5, high=10.5)))
+    keep(engine, btc, "binance", bad=refused(btc, wire(5, taker_quote=99)))
     assert "no series of the configuration" in release(engine, [], [3], NOW)[0].message
 
 
 def test_a_series_without_proof_takes_nothing(engine: Engine, btc: Series) -> None:
     """Before listing and last close are known nothing can be placed."""
-    keep(engine, btc, "binance", bad=refused(btc, wire(3, high=10.5)))
+    keep(engine, btc, "binance", bad=refused(btc, wire(3, taker_quote=99)))
     [answer] = release(engine, [replace(btc, listed_ms=None)], [1], NOW)
     assert (answer.ok, "run the fetcher first" in answer.message) == (False, True)
 
 
 def test_the_pure_part_alone(btc: Series) -> None:
     """Deciding needs no database: a quarantined row and a series make a candle."""
-    [bad] = refused(btc, wire(7, high=10.5))
+    [bad] = refused(btc, wire(7, taker_quote=99))
     row = quarantine.Quarantined(1, btc.id, 1, "rest", bad.open_time, bad.reason, bad.payload, T0, 1, T0, None)
     [candle] = candle_of(row, btc)
     assert (candle["open_time"], candle["quote_volume"], candle["taker_base"]) == (T0 + 7 * HOUR, 55.0, 0.0)

@@ -111,7 +111,7 @@ def test_two_who_come_at_once(engine: Engine) -> None:
 
 
 def test_a_prober_that_is_killed_blocks_nobody(world: SourceWorld) -> None:
-    """kill -9 during the probe: nobody asks until its claim has run out, then the next probe closes the breaker."""
+    """Kill -9 during the probe: nobody asks until its claim has run out, then the next probe closes the breaker."""
     world.down()
     world.sandbox.configure(hang_seconds=30.0)
     world.sandbox.script("hang", path=TIME)

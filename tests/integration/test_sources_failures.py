@@ -319,9 +319,7 @@ def resolve(real: Callable[..., object], host: str, *rest: object, **more: objec
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("way", ["refused", "dns", "tls"])
-def test_nobody_there(
-    places: Places, tmp_path: Path, source: str, way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_there(places: Places, tmp_path: Path, source: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No connection at all: time and symbol questions count like candles, and the next source is asked."""
     monkeypatch.setattr(socket, "getaddrinfo", partial(resolve, socket.getaddrinfo))
     plain = places.sandbox.url.replace("http:", "https:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,15 +11,18 @@ from db.endpoints import EndpointRow
 from db.errors import DatabaseProblem
 from db.intervals import Interval
 from db.jobs import JobRow
+from db.state import RunRow
 from fetcher.cli.edge import answer, exit_code, sentence
 from fetcher.cli.endpoints import endpoint_states
 from fetcher.cli.gaps import reasons
 from fetcher.cli.lazy import hoisted
 from fetcher.cli.plan import Pace, cost, total
-from fetcher.cli.show import plain, utc
+from fetcher.cli.show import plain, put_table, utc
 from fetcher.cli.standing import standing
 from fetcher.cli.status import percent, why
 from fetcher.cli.summary import series_line
+from fetcher.cli.unfetched import unfetched
+from fetcher.clock import Clock
 from fetcher.config import Config
 from fetcher.errors import ConfigError, RunLocked, SourceDown
 from fetcher.model import DAY, HOUR, MINUTE, Series, Timeframe, Window
@@ -70,10 +74,47 @@ def test_missing_slots_are_told_apart_by_why() -> None:
 
 
 def test_a_series_before_its_first_run_claims_nothing() -> None:
-    """Without a proven close nothing is expected, nothing missing, and nothing complete."""
-    found = standing(replace(SERIES, closed_until_ms=None), [], [], {}, HOUR)
-    assert (found.expected, found.missing, found.complete, found.until_ms) == (0, 0, None, None)
-    assert why(found) == "no run yet"
+    """Without a proven close nobody knows what is expected or missing, and nothing is complete."""
+    new = replace(SERIES, closed_until_ms=None)
+    found = standing(new, [], [], {}, HOUR)
+    assert (found.expected, found.missing, found.complete, found.until_ms) == (None, None, 0.0, None)
+    assert why(found) == "never fetched"
+    waiting = standing(new, [], [job(0, 2, error="refused")], {}, HOUR)
+    assert (waiting.unfetched, why(waiting)) == (True, "1 jobs waiting, 0 given up: refused")
+
+
+def test_a_start_to_come_is_no_fault() -> None:
+    """What starts tomorrow lacks nothing today."""
+    later = replace(SERIES, wanted_start_ms=2 * DAY)
+    for series in (later, replace(later, closed_until_ms=None)):
+        found = standing(series, [], [], {}, 11 * HOUR)
+        assert (found.expected, found.missing, found.complete, found.unfetched) == (0, 0, None, False)
+        assert why(found) == "nothing to fetch before 1970-01-03T00:00Z"
+
+
+def test_rows_are_counted_from_the_configured_start() -> None:
+    """Where the start was moved on, what lies before it is still in the database, but no part of the series."""
+    found = standing(replace(SERIES, wanted_start_ms=4 * HOUR), [stored(0, 10)], [], {1: "binance"}, 11 * HOUR)
+    assert (found.stored, dict(found.by_source), found.missing) == (6, {"binance": 6}, 0)
+
+
+def test_what_holds_up_a_series_is_told() -> None:
+    """Before the first run, after one that failed, while a source rests, and before the start: each has its reason."""
+    new = replace(SERIES, closed_until_ms=None)
+    run = RunRow(1, "run", 0, "host", 1, 1, "failed", 1)
+    states = endpoint_states([replace(POOL, stop_until=NOW + MINUTE, stop_reason="429"), ENDPOINT], CONFIG, NOW)
+
+    def reason(series: Series, *jobs: JobRow, last: RunRow | None = run, resting: bool = False) -> str:
+        [found] = unfetched([series], {1: jobs}, states if resting else [], last, NOW)
+        return str(found["reason"])
+
+    assert reason(new, last=None) == "there was no run yet"
+    assert reason(new, job(0, 1), job(1, 2, error="refused")) == "refused"
+    assert reason(new, resting=True) == "binance is resting until 1970-01-01T01:01Z: 429"
+    assert reason(new) == "the next run will ask for it"
+    assert reason(new, last=replace(run, ended_ms=None)) == "a run is at work, or was killed"
+    assert reason(replace(new, wanted_start_ms=DAY)) == "it starts 1970-01-02T00:00Z"
+    assert unfetched([SERIES], {}, [], None, NOW) == []
 
 
 def test_only_what_lacks_nothing_is_100_percent() -> None:
@@ -167,6 +208,46 @@ def test_a_run_ends_with_a_line_per_series(result: SeriesResult, line: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("series", "asked", "words"),
+    [
+        (SERIES, Window(2 * HOUR + 1, 5 * HOUR), "complete from 1970-01-01T03:00Z to 1970-01-01T05:00Z"),
+        (SERIES, Window(0, 99 * HOUR), "complete from 1970-01-01T00:00Z to 1970-01-01T10:00Z"),
+        (
+            SERIES, Window(10 * HOUR, 12 * HOUR),
+            "nothing to do: candles are closed until 1970-01-01T10:00Z, what was asked for begins 1970-01-01T10:00Z",
+        ),
+        (
+            replace(SERIES, listed_ms=5 * HOUR), Window(0, 3 * HOUR),
+            "nothing to do: it was listed 1970-01-01T05:00Z, what was asked for ends 1970-01-01T03:00Z",
+        ),
+        (
+            SERIES, Window(HOUR + 1, HOUR + 2),
+            "nothing to do: no candle opens between 1970-01-01T01:00Z and 1970-01-01T01:00Z",
+        ),
+        (replace(SERIES, wanted_start_ms=DAY), None, "starts 1970-01-02T00:00Z, nothing to fetch yet"),
+        (replace(SERIES, listed_ms=DAY), None, "is listed 1970-01-02T00:00Z, nothing to fetch yet"),
+    ],
+)  # fmt: skip
+def test_a_line_names_what_it_is_about(series: Series, asked: Window | None, words: str) -> None:
+    """A backfill's line names the range; where nothing was to do it says why."""
+    assert series_line(SeriesResult(series, 0, 0, 0, None), asked=asked) == f"BTC/USDT 1h  {words}"
+
+
+def test_a_reason_is_told_once() -> None:
+    """What a source's own line says is not repeated for each of its series; another reason is."""
+    troubles = ["binance did not serve: host refused the connection"]
+    lines = [
+        series_line(SeriesResult(SERIES, 3, 1, 0, error), troubles=troubles)
+        for error in ("host refused the connection (tried 4 times)", "binance rests until noon: 429", "unknown symbol")
+    ]
+    assert lines == [
+        "BTC/USDT 1h  3 missing, 1 job waiting",
+        "BTC/USDT 1h  3 missing, 1 job waiting",
+        "BTC/USDT 1h  3 missing, 1 job waiting: unknown symbol",
+    ]
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (ConfigError("bad"), 2),
@@ -175,6 +256,8 @@ def test_a_run_ends_with_a_line_per_series(result: SeriesResult, line: str) -> N
         (DatabaseProblem("database x cannot be written"), 1),
         (DatabaseProblem("database_url names no file"), 2),
         (DatabaseProblem("database x is newer than this program"), 2),
+        (DatabaseProblem("folder /x cannot be created: Permission denied"), 1),
+        (OSError(28, "No space left on device"), 1),
         (ZeroDivisionError("division by zero"), 1),
     ],
 )
@@ -202,6 +285,40 @@ def test_tracebacks_are_for_who_asks(
 
     assert answer(fail, words) == exit_code(error)
     assert ("Traceback" in capsys.readouterr().err) == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RunLocked("busy"), {"error": "busy", "exit_code": 75}),
+        (ConfigError("bad"), {"error": "bad", "exit_code": 2}),
+        (OSError(28, "No space left"), {"error": "the answer cannot be written: No space left", "exit_code": 1}),
+        (KeyboardInterrupt(), {"error": "interrupted", "exit_code": 130}),
+    ],
+)
+def test_machines_are_told_of_errors_too(
+    error: BaseException, said: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json an error is one object on stdout beside its sentence on stderr; without, stdout stays empty."""
+
+    def fail() -> None:
+        raise error
+
+    assert answer(fail, ["status", "--json"]) == said["exit_code"]
+    told = capsys.readouterr()
+    assert json.loads(told.out) == said
+    assert told.err == f"fetcher: {said['error']}\n"
+    answer(fail, ["db", "backup", "--", "--json"])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_long_table_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers stand right, texts left, wide characters take two places, and thousands of rows take no time."""
+    put_table(["#id", "symbol", "why"], [(1, "币安/USDT", "a"), (1000, "BTC/USDT", None)])
+    assert capsys.readouterr().out == "   id  symbol     why\n    1  币安/USDT  a\n1,000  BTC/USDT   -\n"
+    before = Clock()
+    put_table(["#id", "symbol"], [(number, "BTC/USDT") for number in range(40_000)])
+    assert before.elapsed() < 5
 
 
 def test_an_unexpected_error_says_how_to_learn_more() -> None:
@@ -233,3 +350,6 @@ def test_times_and_strangers_words_are_plain() -> None:
     assert utc(None) == plain(None) == "-"
     assert plain("x\n" * 200).endswith("…")
     assert plain("\x1b[31m") == "\\x1b[31m"
+    assert plain("rests until 2026-06-01T00:00:00Z, 2026-06-01T00:00:01Z") == (
+        "rests until 2026-06-01T00:00Z, 2026-06-01T00:00:01Z"
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fetcher.config import Config, WantedSeries, load, parse_duration
+from fetcher.config import BinanceSource, Config, WantedSeries, load, parse_duration
 from fetcher.errors import ConfigError
 from fetcher.model import Timeframe
 
@@ -56,7 +56,9 @@ def test_the_shortest_file_has_every_default(path: Path) -> None:
     assert config.series() == [WantedSeries("BTC/USDT", Timeframe("1m"), T2024, ("binance",))]
     assert config.database_url == f"sqlite:///{path.parent}/data/market.db"
     assert (config.run.workers, config.run.time_budget, config.logging.level) == (8, 50.0, "info")
-    assert config.sources["binance"].base_urls == ["https://api.binance.com"]
+    source = config.sources["binance"]
+    assert isinstance(source, BinanceSource)
+    assert source.base_urls == ["https://api.binance.com"]
 
 
 def test_series_are_every_symbol_at_every_timeframe(path: Path) -> None:
@@ -80,6 +82,7 @@ def test_dates_are_utc_quoted_or_not(path: Path, start: str) -> None:
     ("changes", "sentence"),
     [
         ({"start": "2024-13-45"}, "markets[0].start: '2024-13-45' is not a date; write it like 2024-01-01"),
+        ({"start": "9999-12-31"}, "markets[0].start: '9999-12-31' lies too far ahead"),
         ({"start": "yesterday"}, "markets[0].start: 'yesterday' is not a date"),
         ({"start": "1704067200000"}, "markets[0].start: 1704067200000 is not a date"),
         ({"start": ""}, "markets[0].start: None is not a date"),
@@ -90,7 +93,7 @@ def test_dates_are_utc_quoted_or_not(path: Path, start: str) -> None:
         ({"symbols": "['BTC / USDT']"}, "markets[0].symbols[0]: 'BTC / USDT' is not a symbol"),
         ({"symbols": "[/USDT]"}, "markets[0].symbols[0]: '/USDT' is not a symbol"),
         ({"symbols": "[]"}, "markets[0].symbols: needs at least one entry"),
-        ({"symbols": "BTC/USDT"}, "markets[0].symbols: Input should be a valid list"),
+        ({"symbols": "BTC/USDT"}, "markets[0].symbols: must be a list, like [a, b]"),
         ({"timeframes": "[1m, 7m]"}, "markets[0].timeframes[1]: unknown timeframe '7m'; one of 1m 3m"),
         ({"timeframes": "[60]"}, "markets[0].timeframes[0]: unknown timeframe '60'"),
         ({"timeframes": "[]"}, "markets[0].timeframes: needs at least one entry"),
@@ -109,31 +112,60 @@ def test_a_markets_mistakes_are_named_by_key(path: Path, changes: dict[str, str]
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (
-            "client: bitmex",
-            "sources.binance.client: is required and names what speaks to the source; one of binance, ccxt, coingecko, yahoo",
-        ),
+        ("client: bitmex", "sources.binance.client: must be one of 'binance', 'ccxt', 'coingecko', 'yahoo'"),
         ("base_url: https://x", "sources.binance.base_url: unknown key"),
         ("base_urls: []", "sources.binance.base_urls: needs at least one entry"),
         ("base_urls: [api.binance.com]", "sources.binance.base_urls[0]: 'api.binance.com' is not a base URL"),
         ("base_urls: ['https://user:word@host']", "sources.binance.base_urls[0]: "),
         ("base_urls: ['https://host?key=1']", "sources.binance.base_urls[0]: "),
         ("timeout: soon", "sources.binance.timeout: 'soon' is not a duration; write it like 50s, 10m or 2h"),
-        ("timeout: 0s", "sources.binance.timeout: Input should be greater than 0"),
+        ("timeout: 0s", "sources.binance.timeout: must be more than 0"),
         ("timeout: .inf", "sources.binance.timeout: inf is not a duration"),
         ("timeout: .nan", "sources.binance.timeout: nan is not a duration"),
-        ("timeout: 9999d", "sources.binance.timeout: Input should be less than"),
+        ("timeout: 9999d", "sources.binance.timeout: must be less than 34560000"),
         ("timeout: true", "sources.binance.timeout: True is not a duration"),
-        ("weight_per_minute: 3", "sources.binance.weight_per_minute: Input should be greater than or equal to 20"),
-        ("weight_per_minute: lots", "sources.binance.weight_per_minute: Input should be a valid integer"),
-        ("symbols: {BTCUSDT: XBT}", "sources.binance.symbols.BTCUSDT"),
+        ("weight_per_minute: 3", "sources.binance.weight_per_minute: must be at least 20"),
+        ("weight_per_minute: lots", "sources.binance.weight_per_minute: must be a whole number"),
+        ("symbols: {BTCUSDT: XBT}", "sources.binance.symbols.BTCUSDT: 'BTCUSDT' is not a symbol"),
+        ("symbols: {BTC/USDT: ''}", "sources.binance.symbols.BTC/USDT: '' is not a source's name of a market"),
+        ("base_urls: ['http://host:65536']", "sources.binance.base_urls[0]: 'http://host:65536' is not a base URL"),
+        ("base_urls: ['http://:80']", "sources.binance.base_urls[0]: 'http://:80' is not a base URL"),
+        ("base_urls: ['http://a', 'http://a/']", "sources.binance.base_urls: the same entry stands there twice"),
+        ("proxy: 'http://me:word@host:70000'", "sources.binance.proxy: is not a proxy: it needs a host, and a port"),
+        ("proxy: 'ftp://me:word@host'", "sources.binance.proxy: is not a proxy; write it like http://127.0.0.1:3128"),
     ],
 )
 def test_a_sources_mistakes_are_named_by_key(path: Path, settings: str, sentence: str) -> None:
     """The key's whole path stands first."""
     client = "" if settings.startswith("client") else "client: binance, "
     text = f"sources: {{binance: {{{client}{settings}}}}}\nmarkets:\n{MARKET}"
-    assert refusal(path, text).startswith(sentence)
+    said = refusal(path, text)
+    assert said.startswith(sentence)
+    assert "word" not in said.replace("password", "")
+
+
+def test_a_proxy_is_kept_with_its_scheme(path: Path) -> None:
+    """Host and port alone mean http, so that every reader of the value sees user and password in their places."""
+    for written in ("me:word@host:3128", "http://me:word@host:3128"):
+        text = f"sources: {{binance: {{client: binance, proxy: '{written}'}}}}\nmarkets:\n{MARKET}"
+        assert read(path, text).sources["binance"].proxy == "http://me:word@host:3128"
+
+
+def test_socks_needs_its_package(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without PySocks every request through such a proxy would fail: it is refused when the file is read."""
+    text = f"sources: {{binance: {{client: binance, proxy: 'socks5h://me:word@host:1080'}}}}\nmarkets:\n{MARKET}"
+    monkeypatch.setattr("fetcher.config.find_spec", lambda _: None)
+    assert refusal(path, text) == (
+        "sources.binance.proxy: a socks proxy needs the package PySocks, which is not installed; name an http proxy"
+    )
+    monkeypatch.setattr("fetcher.config.find_spec", lambda _: object())
+    assert read(path, text).sources["binance"].proxy == "socks5h://me:word@host:1080"
+
+
+def test_the_environments_url_is_named_as_such(path: Path) -> None:
+    """Whoever set FETCHER_DATABASE_URL does not look into the file."""
+    with pytest.raises(ConfigError, match=r"^FETCHER_DATABASE_URL is not a database URL"):
+        read(path, market(), FETCHER_DATABASE_URL="foo")
 
 
 @pytest.mark.parametrize(
@@ -149,10 +181,13 @@ def test_a_sources_mistakes_are_named_by_key(path: Path, settings: str, sentence
         (SOURCES + SOURCES + "markets:\n" + MARKET, "not valid YAML in line 2: key 'sources' is given twice"),
         (market() + "run: {workers: 4, workers: 8}\n", "not valid YAML in line 4: key 'workers' is given twice"),
         (market() + "run: {worker: 4}\n", "run.worker: unknown key"),
-        (market() + "run: {workers: 0}\n", "run.workers: Input should be greater than or equal to 1"),
+        (market() + "run: {workers: 0}\n", "run.workers: must be at least 1"),
         (market() + "run: {time_budget: 1y}\n", "run.time_budget: '1y' is not a duration"),
         (market() + "loging: {}\n", "loging: unknown key"),
-        (market() + "logging: {level: loud}\n", "logging.level: Input should be 'debug', 'info'"),
+        (market() + "run:\n", "run: must hold keys with values"),
+        (market() + "database_url: ''\n", "database_url is not a database URL; write it like sqlite:///market.db"),
+        (market() + "database_url: me:word@host/x\n", "database_url is not a database URL"),
+        (market() + "logging: {level: loud}\n", "logging.level: must be 'debug', 'info', 'warning' or 'error'"),
         (market() + "a: [\n", "not valid YAML in line"),
         (market() + "? [a, b]\n: c\n", "not valid YAML in line 4: found unhashable key"),
         (market() + "a: !!python/object:os.system {}\n", "not valid YAML in line 4"),
@@ -197,6 +232,7 @@ def test_the_environment_wins_over_the_file(path: Path) -> None:
         ("sqlite:///market.db", "sqlite:///{folder}/market.db"),
         ("sqlite:///deep/er/market.db", "sqlite:///{folder}/deep/er/market.db"),
         ("sqlite:////abs/market.db", "sqlite:////abs/market.db"),
+        ("sqlite+pysqlite:///market.db", "sqlite+pysqlite:///{folder}/market.db"),
         ("postgresql+psycopg://u@h/d", "postgresql+psycopg://u@h/d"),
     ],
 )

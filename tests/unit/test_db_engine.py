@@ -79,10 +79,9 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_not_a_database(tmp_path: Path) -> None:
-    """A folder where the file should be gets a sentence."""
-    engine = open_engine(f"sqlite:///{tmp_path}")
-    with pytest.raises(DatabaseProblem, match="cannot be opened"), reading(engine):
-        pass
+    """A folder where the file should be gets a sentence when the engine is opened."""
+    with pytest.raises(DatabaseProblem, match=r"database_url names .*, which is a directory; name a file in it"):
+        open_engine(f"sqlite:///{tmp_path}")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -108,7 +107,14 @@ def test_a_read_only_file_is_named(tmp_path: Path) -> None:
         ("market.db", "is not a database URL"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
-        ("nosuchdb://user:secret@host/x", "cannot be used"),
+        ("sqlite://host/market.db", "names no file"),
+        ("sqlite:///market.db?mode=ro", r"has options \(mode\), which are not supported"),
+        ("sqlite:////", "which is a directory; name a file in it"),
+        ("sqlite+aiosqlite:///market.db", "write it like sqlite:///market.db"),
+        ("nosuchdb://user:secret@host/x", "cannot be used: it must be sqlite or postgresql"),
+        ("mysql://user:secret@host/x", "cannot be used: it must be sqlite or postgresql"),
+        ("postgresql://user:secret@host:99999/x", "there is no port 99999"),
+        ("postgresql+nosuchdriver://user:secret@host/x", "its driver is not installed"),
     ],
 )
 def test_a_bad_url_is_told_without_its_password(url: str, words: str) -> None:

@@ -164,6 +164,12 @@ def test_a_newer_database_is_refused(database: DatabaseManager, engine: Engine) 
             match=rf"is newer than this program \(revision 0042, this program knows up to {REVISIONS[-1]}\); upgrade",
         ):
             attempt()
+    assert "newer than this program" in database.check()[0]
+    with writing(engine) as conn:
+        conn.exec_driver_sql("DELETE FROM alembic_version")
+    for attempt in (database.prepare, database.upgrade):
+        with pytest.raises(DatabaseProblem, match=r"alembic_version is empty\); restore the last backup"):
+            attempt()
 
 
 @pytest.mark.parametrize("table", ["invoices", "alembic_version"])
@@ -220,7 +226,8 @@ def test_a_backup_that_cannot_be_written_says_so(database: DatabaseManager, tmp_
     [
         ("DROP TABLE quarantine", "table quarantine is missing"),
         ("DROP VIEW gaps", "view gaps is missing; `db upgrade` makes it again"),
-        ("UPDATE alembic_version SET version_num = '0000'", "the schema is at revision 0000"),
+        ("UPDATE alembic_version SET version_num = '0000'", "the schema is at revision 0000, newer than this program"),
+        ("DELETE FROM alembic_version", "alembic_version is empty); restore the last backup"),
         ("UPDATE series_sources SET source_id = 9", "a row of series_sources names a row of sources"),
         ("UPDATE candles SET series_id = 9 WHERE open_time % 7 = 0", "candles of series_id 9, which series does not"),
         ("UPDATE candles SET source_id = 9", "candles of source_id 9, which sources does not"),

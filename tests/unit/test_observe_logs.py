@@ -103,6 +103,28 @@ def test_each_reason_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert [entry.levelname for entry in caplog.records] == ["INFO", "DEBUG", "WARNING"]
 
 
+def test_short_secrets_are_hidden_where_they_stand_alone() -> None:
+    """A password of one letter is no reason to make every word unreadable."""
+    hidden = secrets_of(config(database_url="postgresql://u:p@db/market"))
+    assert one_line("postgresql://u:p@db/market, p, pp", hidden) == "postgresql://***@db/market, ***, pp"
+
+
+@pytest.mark.usefixtures("quiet_log")
+def test_refused_rows_are_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A series of which every page has bad rows warns of the first, and at the end of all others together."""
+    listen = FactLog()
+    caplog.set_level(logging.DEBUG, LOG.name)
+    for series in ("BTC/USDT 1h", "BTC/USDT 1h", "BTC/USDT 1h", "ETH/USDT 1h"):
+        listen(PageStored(series, "binance", 3, 2, ()))
+    listen.close()
+    warned = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    assert warned == [
+        "BTC/USDT 1h: 2 rows from binance went to quarantine; see `quarantine`",
+        "ETH/USDT 1h: 2 rows from binance went to quarantine; see `quarantine`",
+        "BTC/USDT 1h: 4 more rows from binance went to quarantine; see `quarantine`",
+    ]
+
+
 @pytest.mark.usefixtures("quiet_log")
 @pytest.mark.parametrize(
     ("fact", "level", "words"),
@@ -111,7 +133,7 @@ def test_each_reason_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
         (Attempt("binance", "binance http://a", "time", "BadPayload", "HTML", 0, 0.0), "DEBUG", "HTML (BadPayload)"),
         (Planned(2, 300), "DEBUG", "2 jobs for 300 candles"),
         (job(7, "done", None), "DEBUG", "job 7 (BTC/USDT 1h gap 1970-01-01T00:00:00Z"),
-        (PageStored("BTC/USDT 1h", "binance", 3, 2, ()), "WARNING", "2 rows from binance went to quarantine"),
+        (PageStored("BTC/USDT 1h", "binance", 3, 2, ()), "WARNING", "2 rows from binance went to quarantine; see"),
         (PageStored("BTC/USDT 1h", "binance", 0, 0, ((0, 3_600_000),)), "INFO", "is proven absent"),
     ],
 )

@@ -56,7 +56,46 @@ def test_speed_is_that_of_the_last_seconds() -> None:
         tally.count("BTC/USDT 1h").remaining = 10_000
         tally.took(page(10 if second <= 30 else 1000), float(second))
     assert tally.rate(60.0) == pytest.approx(1000)
-    assert tally.seconds_left(60.0) == pytest.approx(9.0)
+
+
+def test_time_left_is_that_of_the_whole_run_within_the_limits() -> None:
+    """A minute's weight may be used up in two seconds: then the limits tell how long the rest takes."""
+    tally = Tally(started=10.0)
+    tally.count("BTC/USDT 1h").remaining = 61_000
+    assert tally.seconds_left(10.0) is None
+    tally.took(page(1000), 12.0)
+    assert tally.seconds_left(12.0) == pytest.approx(120.0)
+    assert tally.seconds_left(70.0) == pytest.approx(3600.0)
+    tally.fastest = 100.0
+    assert tally.seconds_left(12.0) == pytest.approx(600.0)
+
+
+def test_lines_come_while_nothing_moves() -> None:
+    """While requests wait for their weight no fact comes: ticks have the line written, with what is waited for."""
+    clock, said, reasons = TurnedClock(), list[str](), [None, "waiting for request weight of binance"]
+    progress = Progress(
+        clock,
+        lambda: {"BTC/USDT 1h": 2000},
+        PlainLines(clock, said.append),
+        lambda: reasons[clock.seconds > 12],
+        fastest=1.0,
+    )
+    progress.tick()
+    progress(Planned(1, 2000))
+    progress(page(1000))
+    for second in (4.0, 11.0, 12.0, 21.0, 22.0):
+        clock.seconds = second
+        if second == 12.0:
+            progress(Attempt("binance", "e", "candles", "ok", "", 0, 0.1))
+        progress.tick()
+    assert said == [
+        "1,000 candles, 91 rows/s, 1,000 to come, about 16 min 40 s left; no answer for 11 s",
+        "1,000 candles, 0 rows/s, 1,000 to come, about 16 min 40 s left; waiting for request weight of binance",
+    ]
+    progress.close()
+    clock.seconds = 60.0
+    progress.tick()
+    assert len(said) == 3
 
 
 def test_plain_lines_come_at_their_pace() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -92,66 +91,7 @@ def test_every_direct_dependency_is_pinned_and_explained() -> None:
     assert not {name for name in named if f"| {name} |" not in explained}
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A folder with the cron wrapper and a stand-in for Python: says its arguments, ends as the file `code` says."""
-    (tmp_path / "cron").mkdir()
-    shutil.copy(ROOT / "cron/fetcher-cron.sh", tmp_path / "cron")
-    python = tmp_path / ".venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\necho "ran in $PWD: $*"\nexit "$(cat code)"\n', encoding="utf-8")
-    python.chmod(0o755)
-    return tmp_path
-
-
-def from_cron(script: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script as cron would: nothing in the environment but what is given, elsewhere, without a terminal."""
-    return subprocess.run(
-        [script], cwd="/", env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.parametrize(("code", "speaks"), [(0, False), (75, False), (1, True), (2, True)])
-def test_the_cron_wrapper_passes_the_exit_code_and_speaks_only_when_needed(
-    checkout: Path, code: int, *, speaks: bool
-) -> None:
-    """Cron mails whatever a line prints: success and a held lock must print nothing, the log has it all."""
-    (checkout / "code").write_text(str(code), encoding="utf-8")
-    done = from_cron(checkout / "cron/fetcher-cron.sh")
-    ran = f"ran in {checkout}: -m fetcher --config {checkout}/config.yaml\n"
-    assert (done.returncode, done.stdout, bool(done.stderr)) == (code, "", speaks)
-    assert (checkout / "logs/cron.log").read_text(encoding="utf-8") == ran
-    assert (ran in done.stderr) is speaks
-
-
-def test_the_cron_wrapper_finds_its_place_through_a_link(checkout: Path, tmp_path: Path) -> None:
-    """A link in a cron folder runs the checkout that it points to, with an odd HOME as without one."""
-    (checkout / "code").write_text("0", encoding="utf-8")
-    link = tmp_path / "fetcher"
-    link.symlink_to(checkout / "cron/fetcher-cron.sh")
-    assert from_cron(link, HOME="/nonexistent", PATH="").returncode == 0
-    assert (checkout / "logs/cron.log").exists()
-
-
-def test_the_cron_wrapper_moves_a_log_that_grew(checkout: Path) -> None:
-    """Years of runs do not fill the disk: one old log is kept."""
-    (checkout / "code").write_text("0", encoding="utf-8")
-    log = checkout / "logs/cron.log"
-    log.parent.mkdir()
-    log.write_text("old\n" * 30, encoding="utf-8")
-    assert from_cron(checkout / "cron/fetcher-cron.sh", FETCHER_LOG_MAX="100").returncode == 0
-    assert log.with_name("cron.log.1").read_text(encoding="utf-8").startswith("old")
-    assert "old" not in log.read_text(encoding="utf-8")
-
-
-def test_the_cron_wrapper_says_what_is_missing(checkout: Path) -> None:
-    """Without .venv it names the command that makes it."""
-    shutil.rmtree(checkout / ".venv")
-    done = from_cron(checkout / "cron/fetcher-cron.sh")
-    assert done.returncode == 2
-    assert "make install" in done.stderr
-
-
 def test_scripts_can_be_started() -> None:
     """What cron and the build start by name is executable."""
-    assert all((ROOT / name).stat().st_mode & 0o111 for name in ("cron/fetcher-cron.sh", ".ci/run"))
+    started = ("cron/fetcher-cron.sh", "cron/print-crontab.sh", ".ci/run")
+    assert all((ROOT / name).stat().st_mode & 0o111 for name in started)
