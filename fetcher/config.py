@@ -5,120 +5,19 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from datetime import date, datetime
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fetcher.clock import parse_utc
 from fetcher.errors import ConfigError
-from fetcher.model import Timeframe
+from fetcher.values import BaseUrl, MarketId, Proxy, Seconds, StartMs, Symbol, TimeframeName, distinct, some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_LONGEST = 400 * 86400.0  # seconds; sockets and waits take no unbounded ones
-_LAST_START_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-
-
-def parse_duration(value: object) -> float:
-    """Read `50s`, `2h`, `80ms` or a bare number of seconds; ValueError for anything else."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LONGEST:
-        return float(value)
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"{value!r} is not a duration; write it like 50s, 10m or 2h")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _start_ms(value: object) -> int:
-    if isinstance(value, (datetime, date)):  # YAML reads an unquoted date as one
-        value = value.isoformat()
-    try:
-        start = parse_utc(value) if isinstance(value, str) else _refuse_date(value)
-    except (ValueError, OverflowError):
-        return _refuse_date(value)
-    if start > _LAST_START_MS:
-        raise ValueError(f"{value!r} lies too far ahead; write a date before the year 2200")
-    return start
-
-
-def _refuse_date(value: object) -> int:
-    raise ValueError(f"{value!r} is not a date; write it like 2024-01-01 or 2024-01-01T12:00:00Z (UTC)")
-
-
-def _symbol(value: str) -> str:
-    base, slash, quote = value.partition("/")
-    if not (slash and base and quote) or "/" in quote or value != value.upper() or any(c.isspace() for c in value):
-        raise ValueError(f"{value!r} is not a symbol; write base and quote like BTC/USDT")
-    return value
-
-
-def _timeframe(value: object) -> Timeframe:
-    return value if isinstance(value, Timeframe) else Timeframe(str(value))
-
-
-def _base_url(value: str) -> str:
-    if any(mark in value for mark in "@?#"):  # not repeated: it may hold a password or a key
-        raise ValueError("a base URL holds no user, password or query; write it like https://api.binance.com")
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value) or not _has_host(value):
-        raise ValueError(f"{value!r} is not a base URL; write it like https://api.binance.com")
-    return value.rstrip("/")
-
-
-def _proxy(value: str) -> str:
-    """A proxy's URL with its scheme; what is wrong is told without repeating it, since it may hold a password."""
-    url = value if "://" in value else f"http://{value}"
-    if re.fullmatch(r"socks(4a?|5h?)://\S+", url):
-        if find_spec("socks") is None:
-            raise ValueError("a socks proxy needs the package PySocks, which is not installed; name an http proxy")
-    elif not re.fullmatch(r"https?://[^\s/?#]+/?", url):
-        raise ValueError("is not a proxy; write it like http://127.0.0.1:3128")
-    if not _has_host(url):
-        raise ValueError("is not a proxy: it needs a host, and a port from 1 to 65535")
-    return url
-
-
-def _has_host(url: str) -> bool:
-    """Whether a URL names a host, and no port that cannot be."""
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port beyond 65535, a broken IPv6 address
-        return False
-
-
-def _market_id(value: str) -> str:
-    if not value or any(c.isspace() for c in value):
-        raise ValueError(f"{value!r} is not a source's name of a market; write it like XBTUSDT")
-    return value
-
-
-def _distinct(value: list[str]) -> list[str]:
-    if len(set(value)) < len(value):
-        raise ValueError("the same entry stands there twice; name each once")
-    return value
-
-
-def _some(value: list[Any]) -> list[Any]:
-    if not value:
-        raise ValueError("needs at least one entry")
-    return value
-
-
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, lt=_LONGEST)]
-StartMs = Annotated[int, BeforeValidator(_start_ms)]
-Symbol = Annotated[str, AfterValidator(_symbol)]
-TimeframeName = Annotated[Timeframe, BeforeValidator(_timeframe)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-Proxy = Annotated[str, AfterValidator(_proxy)]
-MarketId = Annotated[str, AfterValidator(_market_id)]
+    from fetcher.model import Timeframe
 
 
 class _Section(BaseModel):
@@ -129,7 +28,7 @@ class BinanceSource(_Section):
     """Binance's REST API, or mirrors of it: `base_urls` share the limits, which hold per address of this machine."""
 
     client: Literal["binance"]
-    base_urls: Annotated[list[BaseUrl], AfterValidator(_some), AfterValidator(_distinct)] = ["https://api.binance.com"]
+    base_urls: Annotated[list[BaseUrl], AfterValidator(some), AfterValidator(distinct)] = ["https://api.binance.com"]
     weight_per_minute: int = Field(default=6000, ge=20, le=1_000_000)
     timeout: Seconds = 10.0
     proxy: Proxy | None = None
@@ -178,10 +77,10 @@ SourceSettings = BinanceSource | CcxtSource | CoinGeckoSource | YahooSource
 class Market(_Section):
     """Series to keep: every symbol at every timeframe from `start` (ms UTC) on; the best of `sources` first."""
 
-    symbols: Annotated[list[Symbol], AfterValidator(_some)]
-    timeframes: Annotated[list[TimeframeName], AfterValidator(_some)]
+    symbols: Annotated[list[Symbol], AfterValidator(some)]
+    timeframes: Annotated[list[TimeframeName], AfterValidator(some)]
     start: StartMs
-    sources: Annotated[list[str], AfterValidator(_some)]
+    sources: Annotated[list[str], AfterValidator(some)]
 
 
 class Run(_Section):
@@ -203,7 +102,7 @@ class Config(_Section):
 
     database_url: str = "sqlite:///data/market.db"
     sources: dict[str, Annotated[SourceSettings, Field(discriminator="client")]]
-    markets: Annotated[list[Market], AfterValidator(_some)]
+    markets: Annotated[list[Market], AfterValidator(some)]
     run: Run = Run()
     logging: Logging = Logging()
 

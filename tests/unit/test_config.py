@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fetcher.config import BinanceSource, Config, WantedSeries, load, parse_duration
+from fetcher.config import BinanceSource, Config, WantedSeries, load
 from fetcher.errors import ConfigError
 from fetcher.model import Timeframe
+from fetcher.values import parse_duration
 
 T2024 = 1_704_067_200_000
 SOURCES = "sources: {binance: {client: binance}}\n"
