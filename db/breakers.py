@@ -23,6 +23,8 @@ _c = endpoint_state.c
 CLOSED = "closed"
 OPEN = "open"
 HALF_OPEN = "half-open"
+CLOCK_AHEAD_MS = 600_000
+"""A claim that ends so much later than one made now could was made by a clock that was plainly wrong."""
 LATENCY_WEIGHT = 0.2
 """How much a new latency moves the average: about the last ten count."""
 
@@ -75,8 +77,10 @@ def claim_probe(conn: Connection, endpoint: str, owner: str, now_ms: int, until_
                 _c.endpoint == endpoint,
                 _c.breaker.in_((OPEN, HALF_OPEN)),
                 or_(
-                    _c.probe_until.is_(None), _c.probe_until <= now_ms, _c.probe_until > until_ms
-                ),  # or of a clock ahead
+                    _c.probe_until.is_(None),
+                    _c.probe_until <= now_ms,
+                    _c.probe_until > until_ms + CLOCK_AHEAD_MS,  # claimed by a clock that was plainly wrong
+                ),
             )
             .values(breaker=HALF_OPEN, probe_owner=owner, probe_until=until_ms)
         ).rowcount

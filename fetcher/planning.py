@@ -147,16 +147,22 @@ class Planning:
         self, connection: Connection, planned: Iterable[PlannedJob], open_jobs: Iterable[JobRow],
         all_series: Mapping[int, Series], now: int,
     ) -> None:  # fmt: skip
-        """Queue the jobs; a tail that goes on where a waiting one ends makes that longer, and due if it soon was."""
+        """Queue the jobs; a tail that goes on where a waiting one ends makes that longer, and due if it soon was.
+
+        So does what is to be healed, else an hour's outage under cron were healed by sixty requests for a minute each.
+        """
         waiting = {
-            (job.series_id, job.end_ms): job for job in open_jobs if (job.kind, job.status) == (TAIL, jobs.QUEUED)
+            (job.series_id, job.kind, job.end_ms): job
+            for job in open_jobs
+            if job.kind in {TAIL, HEAL} and job.status == jobs.QUEUED
         }
         new: list[NewJob] = []
         for job in planned:
-            earlier = waiting.get((job.series_id, job.window.start)) if job.kind == TAIL else None
+            earlier = waiting.get((job.series_id, job.kind, job.window.start))
             if earlier is not None and self._fits_one_job(all_series[job.series_id], earlier, job.window.end):
                 jobs.resize(connection, earlier.id, earlier.start_ms, job.window.end)
-                if earlier.not_before <= now + int(LATER_SECONDS * 1000):  # a rest of its source is not cut short
+                soon = earlier.not_before <= now + int(LATER_SECONDS * 1000)  # a rest of its source is not cut short
+                if soon and job.kind == TAIL:
                     jobs.retry(connection, [earlier.id], now)
             else:
                 new.append(NewJob(job.series_id, job.kind, job.window.start, job.window.end, job.priority))

@@ -185,7 +185,9 @@ class RecoveryManager:
         above = None if task.job.heals is None else task.job.heals + 1
         if task.kind == PAGE:
             return self._asker.page(series, task.window, above)
-        if task.job.row.kind == RECHECK:
+        if task.job.row.kind == RECHECK:  # what a worse source has is no answer to whether the better one has it now
+            rank = self._storage.absent_rank(series, task.window)
+            above = None if rank is None else rank + 1
             return self._asker.absence(series, task.window, self._storage.answers(series, task.window), above)
         hole = self._storage.absent_around(series, task.window)
         return self._asker.absence(series, hole, max(1, self._storage.answers(series, hole)), above)

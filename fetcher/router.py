@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SHORT_REST = 5.0  # seconds that a source is waited for: what another gave meanwhile would have to be healed
 LONGEST_PAUSE = 30.0  # seconds that a request waits where it is; a longer Retry-After sends its job back to the queue
 
 
@@ -131,7 +132,7 @@ class APIRouter:
             if only is not None and line.source != only:
                 continue
             try:
-                return self._candles_from(line, series, start, end, limit)
+                return self._candles_soon_from(line, series, start, end, limit)
             except (SourceDown, RateLimited, CannotServe, AuthenticationFailed) as error:
                 errors.append(error)
         if not errors:
@@ -142,6 +143,17 @@ class APIRouter:
         """Whether the source says that the market still trades; True while its list cannot be had."""
         line = self._lines[source]
         return line.trades(series.symbol, lambda: self._ask_symbols(line))
+
+    def _candles_soon_from(
+        self, line: SourceLine, series: Series, start: int | None, end: int | None, limit: int | None
+    ) -> Served:
+        try:
+            return self._candles_from(line, series, start, end, limit)
+        except RateLimited as error:
+            seconds = (error.until_ms - self._clock.now_ms()) / 1000
+            if seconds > SHORT_REST or self._clock.wait(self._stop, seconds):
+                raise
+            return self._candles_from(line, series, start, end, limit)
 
     def _candles_from(
         self, line: SourceLine, series: Series, start: int | None, end: int | None, limit: int | None

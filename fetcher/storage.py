@@ -114,10 +114,20 @@ class Storage:
             return before, candles.after(connection, series.id, hole.end)
 
     def answers(self, series: Series, window: Window) -> int:
-        """How many answers agree so far that `window` is empty; 0 where coverage does not say so."""
+        """How many answers agree so far that its source has nothing in `window`; 0 where coverage does not say so.
+
+        Candles of a worse source may be there all the same: those that the better one was asked to heal and lacks.
+        """
         with reading(self._engine) as connection:
             known = coverage.read(connection, series.id, window.start, window.end)
-        return min((i.answers or 0 for i in known if i.state == "absent"), default=0)
+        return min((i.answers for i in known if i.answers is not None), default=0)
+
+    def absent_rank(self, series: Series, window: Window) -> int | None:
+        """The rank of the source that is proven to have nothing in `window`; None where none is."""
+        with reading(self._engine) as connection:
+            known = coverage.read(connection, series.id, window.start, window.end)
+            ranks = self._ranks(connection, series)
+        return min((ranks[i.source_id] for i in known if i.state == "absent" and i.source_id in ranks), default=None)
 
     def absent_around(self, series: Series, window: Window) -> Window:
         """`window` widened by the absent coverage that touches it."""

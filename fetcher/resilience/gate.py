@@ -9,7 +9,7 @@ from db import breakers, endpoints
 from db.engine import reading, writing
 from fetcher.clock import format_utc
 from fetcher.errors import RateLimited, SourceDown
-from fetcher.model import DAY
+from fetcher.model import DAY, MINUTE
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _FRESH_SECONDS = 0.05  # how long one look at the database serves all threads; so late comes what others learnt
 _PROBE_LOOK_MS = 2_000
 LONGEST_REST_MS = 3 * DAY  # Binance's longest ban; a longer rest was written by a clock that was ahead
+SKEW_MS = 10 * MINUTE  # clocks of several machines may differ by so much; beyond it one was plainly wrong
 REST_MS = 60_000  # of an open breaker, before it is probed
 PROBE_MS = 30_000  # a probe that was killed frees the breaker after this
 
@@ -51,7 +52,7 @@ class Gate:
             return False
         if row.breaker == breakers.OPEN:
             resting = (row.opened_ms or 0) + REST_MS
-            if resting > now + REST_MS:  # opened by a clock that was ahead
+            if resting > now + REST_MS + SKEW_MS:  # opened by a clock that was ahead
                 resting = now
         else:  # somebody's probe is on its way: its outcome is a matter of seconds
             resting = min(row.probe_until or 0, now + _PROBE_LOOK_MS)
@@ -73,7 +74,8 @@ class Gate:
         now = self._clock.now_ms()
         stops = [place.stop_until or 0 for place in (pool, row)]
         opened = (row.opened_ms or 0) + REST_MS if row.breaker == breakers.OPEN else 0
-        return max(*(ms for ms in stops if ms <= now + LONGEST_REST_MS), opened if opened <= now + REST_MS else 0, 0)
+        asked = [ms for ms in stops if ms <= now + LONGEST_REST_MS]
+        return max(*asked, opened if opened <= now + REST_MS + SKEW_MS else 0, 0)
 
     def succeeded(self) -> None:
         """Report an answered request: ends a row of failures, and a probe's success closes the breaker."""

@@ -102,7 +102,7 @@ def test_no_such_candles_is_an_answer(world: SourceWorld) -> None:
 
 
 def test_an_outage_is_healed_to_an_absence(world: SourceWorld) -> None:
-    """What OKX stood in for while Binance was away stays OKX's where Binance proves to have none; all else is healed."""
+    """What OKX stood in for stays OKX's where Binance, back again, proves to have none; all else is healed."""
     outage = window("2026-05-31T02:00:00Z", "2026-05-31T04:30:00Z")
     world.sandbox.configure(outages=["2026-05-31T02:00/2026-05-31T04:30"])
     world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-31", "binance", "okx"))

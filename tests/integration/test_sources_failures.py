@@ -1,4 +1,4 @@
-"""Each source × each failure, by the real libraries over real sockets: the error, the router's decision, the breaker."""
+"""Each source × each failure, by the real libraries over real sockets: error, router's decision, breaker."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Relay(WireServer):
         relay = self
 
         class Handler(plain):  # type: ignore[misc, valid-type]  # made where it is known
-            def do_GET(self) -> None:
+            def do_GET(self) -> None:  # noqa: N802 (the library's name)
                 if not (relay.replies and fnmatchcase(self.path.partition("?")[0], candles)):
                     with requests.get(behind + self.path, timeout=10) as answer:
                         kept = {"Date": answer.headers["Date"]}
@@ -206,7 +206,8 @@ class Places:
         self._stack = stack
         self._made: dict[tuple[str, bool], Place] = {}
         unlimited = (f"--venue-limit={name}=1000000/60s" for name in SOURCES[1:])  # its clock stands still
-        self.sandbox = stack.enter_context(open_sources(folder, "--clock", format_utc(NOW), *unlimited)).sandbox
+        told = ("--clock", format_utc(NOW), "--retry-after", "60", *unlimited)
+        self.sandbox = stack.enter_context(open_sources(folder, *told)).sandbox
 
     def at(self, source: str, *, relayed: bool = False) -> Place:
         """The place of a source, ready for its next case."""
@@ -278,6 +279,24 @@ def test_refusals_and_garbage(places: Places, source: str, name: str) -> None:
     assert place.relay is not None
     place.relay.answer(*[reply] * expected.tries)
     assert_failed_over(place, place.ask(), expected)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("status", ["429", "418"])
+def test_a_short_rest_is_sat_out(places: Places, source: str, status: str) -> None:
+    """A source that wants a second's rest is asked again after it, and nobody else meanwhile."""
+    place = places.at(source)
+    place.world.sandbox.configure(venues={source: {"retry_after": 1}})
+    place.world.sandbox.script(f"status:{status}", venue=source)
+    try:
+        served = place.ask()
+    finally:
+        place.world.sandbox.configure(venues={source: {"retry_after": 60}})
+    assert served.source == source
+    first, second = place.asked(source)
+    assert (first.outcome, second.outcome) == ("RateLimited", "ok")
+    assert second.at_ms - first.at_ms >= 1000
+    assert place.asked(place.fallback) == []
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -155,11 +155,11 @@ def test_a_proxy_is_kept_with_its_scheme(path: Path) -> None:
 def test_socks_needs_its_package(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without PySocks every request through such a proxy would fail: it is refused when the file is read."""
     text = f"sources: {{binance: {{client: binance, proxy: 'socks5h://me:word@host:1080'}}}}\nmarkets:\n{MARKET}"
-    monkeypatch.setattr("fetcher.config.find_spec", lambda _: None)
+    monkeypatch.setattr("fetcher.values.find_spec", lambda _: None)
     assert refusal(path, text) == (
         "sources.binance.proxy: a socks proxy needs the package PySocks, which is not installed; name an http proxy"
     )
-    monkeypatch.setattr("fetcher.config.find_spec", lambda _: object())
+    monkeypatch.setattr("fetcher.values.find_spec", lambda _: object())
     assert read(path, text).sources["binance"].proxy == "socks5h://me:word@host:1080"
 
 

@@ -1,0 +1,21 @@
+"""A day of failures on every source, with the best of them away for a third of it, costs little and loses nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.register_assert_rewrite("tests.integration.source_storms")
+
+from fetcher.model import HOUR  # noqa: E402 - after the line above
+from tests.integration.source_storms import MOST, Storm, blow  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_day_of_storm(tmp_path: Path, seed: int) -> None:
+    """Complete, right, healed, within every limit, and at most MOST times the requests that had to be."""
+    assert blow(tmp_path, Storm(("BTC", "ETH", "SOL", "ADA"), 24, HOUR), seed) <= MOST
