@@ -104,12 +104,12 @@ def _live(app: App, line: SourceLine, ways_in: Sequence[Endpoint]) -> tuple[Sour
 
 def _clock_words(app: App, line: SourceLine, record: HttpRecord, server_ms: int | None) -> str:
     """How our clock stands to the source's, by its time or its Date header; nothing where it tells neither."""
-    error_ms = 0
+    error_ms = round(record.seconds * 1000)  # when within that time the answer was made is not known
     if server_ms is None:
         dated = line.server.dated_ms(record.headers.get("Date"))
         if dated is None:
             return ""
-        server_ms, error_ms = dated + _HALF_SECOND_MS, _HALF_SECOND_MS
+        server_ms, error_ms = dated + _HALF_SECOND_MS, error_ms + _HALF_SECOND_MS
     ours = app.clock.now_ms() - round((app.clock.elapsed() - record.sent_at - record.seconds / 2) * 1000)
     ahead_ms = ours - server_ms
     if abs(ahead_ms) < CLOCK_WRONG_MS + error_ms:
