@@ -177,3 +177,57 @@ def test_the_clock_of_the_source_that_served_decides(world: SourceWorld) -> None
     world.run(clock=world.set_clock(NOW, SPEED))
     newest = int(world.rows("BTC/USDT", "1h")["open_time"][-1])
     assert newest + HOUR == Timeframe("1h").grid().floor(NOW - 2 * HOUR), format_utc(newest)
+
+
+def asked_about(world: SourceWorld, halt: Window) -> int:
+    """How many candle requests to any source touched a window since the log was cleared; clears it."""
+    touched = [e for e in world.klines() if e.start is not None and e.start < halt.end and (e.end or 0) > halt.start]
+    others = [e for e in world.sandbox.log(venue="okx") if f"before={halt.start - MINUTE - 1}" in e["query"]]
+    world.sandbox.clear_log()
+    return len(touched) + len(others)
+
+
+def test_an_outage_of_many_runs_is_healed_at_once(world: SourceWorld) -> None:
+    """What cron's runs stored piece by piece is asked for in one piece when the primary is back."""
+    world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-31T23:30:00Z", "binance", "okx"))
+    world.compared(NOW + HOUR - MINUTE)
+    world.down("binance")
+    for minutes in range(0, 60, 10):
+        world.run(clock=world.set_clock(NOW + minutes * MINUTE, SPEED))
+    assert world.served("BTC/USDT", "1m") == {"okx": len(world.rows("BTC/USDT", "1m"))}
+    world.down()
+    world.sandbox.clear_log()
+    assert world.run(clock=world.set_clock(NOW + HOUR, SPEED)).outcome is Outcome.OK
+    assert world.served("BTC/USDT", "1m").keys() == {"binance"}
+    assert len(world.klines()) <= 5, "two for the listing, one for the tail, one to heal"
+
+
+def test_what_the_primary_lacks_is_asked_for_ever_more_rarely(world: SourceWorld) -> None:
+    """A fallback's candles that the primary proves to lack are asked for again after hours, then most of a day."""
+    outage = window("2026-05-31T22:00:00Z", "2026-05-31T22:30:00Z")
+    world.sandbox.configure(outages=["2026-05-31T22:00/2026-05-31T22:30"])
+    world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-31T20:00:00Z", "binance", "okx"))
+    world.down("binance")
+    world.run(clock=world.set_clock(NOW, SPEED))
+    world.down()
+    asked = []
+    for hours in (1, 3, 5, 7, 9):
+        world.sandbox.clear_log()
+        assert world.run(clock=world.set_clock(NOW + hours * HOUR, SPEED)).outcome is Outcome.OK
+        asked.append(asked_about(world, outage) > 0)
+    assert asked == [True, True, False, False, False]
+    assert len(world.rows_of("BTC/USDT", "1m", "okx")) == 30
+
+
+def test_an_absence_is_asked_about_at_its_own_source(world: SourceWorld) -> None:
+    """When it is due again while Binance is away, OKX is not asked instead, and it stays an absence."""
+    outage = window("2026-05-31T22:00:00Z", "2026-05-31T22:30:00Z")
+    world.sandbox.configure(outages=["2026-05-31T22:00/2026-05-31T22:30"])
+    world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-31T20:00:00Z", "binance", "okx"))
+    assert world.run(clock=world.set_clock(NOW, SPEED)).outcome is Outcome.OK
+    world.down("binance")
+    world.sandbox.clear_log()
+    world.run(clock=world.set_clock(NOW + 3 * HOUR, SPEED))
+    assert world.served("BTC/USDT", "1m").keys() == {"binance", "okx"}
+    assert world.absent("BTC/USDT", "1m") == [outage]
+    assert world.query("SELECT status FROM jobs WHERE kind = 'recheck'") == [("queued",)]
