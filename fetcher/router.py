@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from fetcher.attempts import Attempts
 from fetcher.clock import format_utc
 from fetcher.errors import (
     AuthenticationFailed,
     CannotServe,
     RateLimited,
-    RetryableError,
     SourceDown,
     SourceError,
-    Stopped,
-    UnknownSymbol,
     most_hopeful,
 )
-from fetcher.events import Attempt
 from fetcher.gaps import pages
 from fetcher.model import Window
-from fetcher.resilience.retry import TRIES, pauses
 from fetcher.wire import joined
 
 if TYPE_CHECKING:
@@ -28,17 +24,13 @@ if TYPE_CHECKING:
     from threading import Event
 
     from fetcher.clients.base import Answer, Endpoint
-    from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
+    from fetcher.events import Attempt
     from fetcher.line import SourceLine
     from fetcher.model import Series
-    from fetcher.resilience.gate import Gate
     from fetcher.wire import WirePage
 
-T = TypeVar("T")
-
 SHORT_REST = 5.0  # seconds that a source is waited for: what another gave meanwhile would have to be healed
-LONGEST_PAUSE = 30.0  # seconds that a request waits where it is; a longer Retry-After sends its job back to the queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,7 @@ class APIRouter:
         self._lines = lines
         self._clock = clock
         self._stop = stop
-        self._tell = tell
+        self.ask = Attempts(clock, stop, tell).ask
 
     def lines_for(self, series: Series, above: int | None = None) -> Iterator[SourceLine]:
         """The sources of a series that offer its timeframe, the best first; with `above`, those before that rank only.
@@ -214,108 +206,8 @@ class APIRouter:
         except SourceError:
             return None  # a symbol list that cannot be had never blocks anything
 
-    def ask(
-        self,
-        line: SourceLine,
-        cost: int,
-        purpose: str,
-        send: Callable[[Endpoint], Answer[T]],
-        *,
-        tries: int = TRIES,
-        vital: bool = True,
-    ) -> Answer[T]:
-        """Send one request through the gate, trying again soon on what is worth it, over the source's endpoints.
-
-        Raises SourceDown when the tries are used up or every endpoint rests, RateLimited when the source asks for a
-        rest, CannotServe or AuthenticationFailed as they come, Stopped when the program ends meanwhile.
-        """
-        waits = pauses()
-        failed: list[Endpoint] = []
-        last: SourceError | None = None
-        for attempt in range(tries):
-            if attempt and self._clock.wait(self._stop, max(next(waits), _asked_pause(last))):
-                break
-            endpoint, gate, probe = line.admit(avoid=failed)
-            try:
-                return self._try(line, (endpoint, gate, probe), cost, purpose, send, vital=vital)
-            except SourceError as error:
-                if not self._worth_another_try(line, error):
-                    raise
-                last = error
-            failed.append(endpoint)
-        if self._stop.is_set():
-            raise Stopped("stopped while asking " + line.source)
-        if last is not None and not isinstance(last, RetryableError):
-            raise last
-        raise SourceDown(f"{last} (tried {tries} times)") from last
-
-    def _worth_another_try(self, line: SourceLine, error: SourceError) -> bool:
-        """Whether to ask again here and now; SourceDown where the source wants a longer pause than a request waits."""
-        match error:
-            case RetryableError():
-                asked = _asked_pause(error)
-                if asked > LONGEST_PAUSE:
-                    raise SourceDown(str(error), self._clock.now_ms() + int(asked * 1000)) from error
-                return True
-            case UnknownSymbol():
-                return False
-            case CannotServe():  # a host that answers 404 or the like may be no mirror at all: ask another
-                return line.has_others
-            case RateLimited():  # a host may turn us away that another of the source's does not
-                return line.has_others and not error.whole_pool
-            case _:
-                return False
-
-    def _try(
-        self, line: SourceLine, way_in: tuple[Endpoint, Gate, bool], cost: int, purpose: str,
-        send: Callable[[Endpoint], Answer[T]], *, vital: bool,
-    ) -> Answer[T]:  # fmt: skip
-        endpoint, gate, probe = way_in
-        line.budget.take(cost, self._stop)
-        probe = probe or gate.admit()  # again: a rest may have been asked for while this one waited for its weight
-        try:
-            answer = send(endpoint)
-        except RetryableError as error:
-            if vital or error.record is None:
-                gate.failed(str(error))
-            else:  # a time or symbol question answered badly says nothing of the candles behind the same door
-                gate.undecided(probe=probe)
-            self._account(line, endpoint, purpose, error, error.record)
-            raise
-        except RateLimited as error:
-            line.rest(gate, error)
-            gate.undecided(probe=probe)
-            self._account(line, endpoint, purpose, error, error.record)
-            raise
-        except SourceError as error:
-            if isinstance(error, CannotServe):  # it answered, and well: the question was wrong
-                gate.succeeded()
-            else:
-                gate.undecided(probe=probe)
-            self._account(line, endpoint, purpose, error, error.record)
-            raise
-        gate.succeeded()
-        self._account(line, endpoint, purpose, None, answer.record)
-        return answer
-
-    def _account(
-        self, line: SourceLine, endpoint: Endpoint, purpose: str, error: SourceError | None, record: HttpRecord | object
-    ) -> None:
-        now = self._clock.now_ms()
-        seconds = line.note_answer(record)
-        if error is None or (isinstance(error, CannotServe) and record is not None):
-            line.health.answered(endpoint.key, seconds, now)  # the question was wrong, the answer was well
-        elif not isinstance(error, CannotServe):  # else nobody was asked
-            line.health.failed(endpoint.key, str(error), now)
-        outcome = "ok" if error is None else type(error).__name__
-        self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds))
-
 
 def _rows_a_request(line: SourceLine, series: Series) -> int:
     able = line.client.capabilities
     span = able.max_span.get(series.timeframe.name)
     return able.rows_per_request if span is None else max(1, min(able.rows_per_request, span // series.timeframe.ms))
-
-
-def _asked_pause(error: SourceError | None) -> float:
-    return (error.retry_after or 0.0) if isinstance(error, RetryableError) else 0.0
