@@ -15,8 +15,8 @@ from db.revisions import keep_revisions
 from db.series import ensure_sources
 from fetcher.clock import format_utc
 from fetcher.errors import FetcherError
+from fetcher.merging import decide
 from fetcher.model import ANOMALY, CANDLE, OFF_GRID, UNKNOWN_COUNT, Window
-from fetcher.storage import decide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

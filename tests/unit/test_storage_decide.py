@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.candles import STORED_DTYPE
+from fetcher.merging import Merge, decide
 from fetcher.model import ANOMALY, CANDLE, CUT_SHORT, HOUR, OFF_GRID, VALUE_COLUMNS
-from fetcher.storage import Merge, decide
 
 if TYPE_CHECKING:
     from fetcher.model import Rows
