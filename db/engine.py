@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
-from db.errors import DatabaseProblem
+from db.errors import DatabaseProblem, DatabaseUnusable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,8 +23,10 @@ _CACHE_KIB = 16_384
 _WAL_LIMIT_BYTES = 64 * 2**20
 _CHECKPOINT_PAGES = 4_000  # 16 MB of log: fewer waits for the disk than SQLite's 4 MB, while many rows come in
 
-_ADVICE = {
+_NOT_OURS = {
     "file is not a database": "is not an SQLite database; name another file in database_url",
+}
+_ADVICE = {
     "unable to open database file": "cannot be opened; check that the file and its folder can be read and written",
     "readonly database": "cannot be written; check the permissions of the file and of its folder",
     "disk is full": "cannot grow: the disk is full; make room and run again, nothing committed is lost",
@@ -37,7 +39,8 @@ _ADVICE = {
 def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
     """An engine for the URL; connects to nothing yet, but creates the folder of an SQLite file.
 
-    Each thread that asks gets a connection of its own. Raises DatabaseProblem where the URL or the folder is no good.
+    Each thread that asks gets a connection of its own. Raises DatabaseUnusable where the URL is no good, and
+    DatabaseProblem where its folder cannot be made.
     """
     address = checked_url(url)
     if address.get_backend_name() == "sqlite":
@@ -48,25 +51,25 @@ def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
 def checked_url(url: str) -> URL:
     """The URL read, where an engine can be made of it; connects to nothing, creates nothing.
 
-    Raises DatabaseProblem, whose message names `database_url` and holds no password, for any that no run could use.
+    Raises DatabaseUnusable, whose message names `database_url` and holds no password, for any that no run could use.
     """
     try:
         address = make_url(url)
     except (ArgumentError, ValueError):
         # The text is not repeated: what cannot be parsed may hold a password.
-        raise DatabaseProblem("database_url is not a database URL; write it like sqlite:///market.db") from None
+        raise DatabaseUnusable("database_url is not a database URL; write it like sqlite:///market.db") from None
     backend = address.get_backend_name()
     if backend not in _BACKENDS:
-        raise DatabaseProblem(f"database_url {_shown(address)} cannot be used: it must be {' or '.join(_BACKENDS)}")
+        raise DatabaseUnusable(f"database_url {_shown(address)} cannot be used: it must be {' or '.join(_BACKENDS)}")
     if backend == "sqlite":
         _check_sqlite(address)
         return address
     if address.port is not None and not 0 < address.port <= _LAST_PORT:
-        raise DatabaseProblem(f"database_url {_shown(address)} cannot be used: there is no port {address.port}")
+        raise DatabaseUnusable(f"database_url {_shown(address)} cannot be used: there is no port {address.port}")
     try:
         address.get_dialect().import_dbapi()
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise DatabaseProblem(
+        raise DatabaseUnusable(
             f"database_url {_shown(address)} cannot be used: its driver is not installed ({error})"
         ) from error
     return address
@@ -74,14 +77,14 @@ def checked_url(url: str) -> URL:
 
 def _check_sqlite(address: URL) -> None:
     if address.drivername not in {"sqlite", "sqlite+pysqlite"}:
-        raise DatabaseProblem(f"database_url {_shown(address)} cannot be used: write it like sqlite:///market.db")
+        raise DatabaseUnusable(f"database_url {_shown(address)} cannot be used: write it like sqlite:///market.db")
     if not address.database or address.database == ":memory:" or address.host:
-        raise DatabaseProblem("database_url names no file; write it like sqlite:///market.db")
+        raise DatabaseUnusable("database_url names no file; write it like sqlite:///market.db")
     if address.query and not address.database.startswith("file:"):
         options = ", ".join(address.query)
-        raise DatabaseProblem(f"database_url has options ({options}), which are not supported; end it with the file")
+        raise DatabaseUnusable(f"database_url has options ({options}), which are not supported; end it with the file")
     if Path(address.database).is_dir():
-        raise DatabaseProblem(f"database_url names {address.database}, which is a directory; name a file in it")
+        raise DatabaseUnusable(f"database_url names {address.database}, which is a directory; name a file in it")
 
 
 @contextmanager
@@ -134,9 +137,10 @@ def sentences(engine: Engine) -> Iterator[None]:
         yield
     except DBAPIError as error:
         reason = str(error.orig).lower()
-        for words, advice in _ADVICE.items():
-            if words in reason:
-                raise DatabaseProblem(f"database {_shown(engine.url)} {advice}") from error
+        for kind, known in ((DatabaseUnusable, _NOT_OURS), (DatabaseProblem, _ADVICE)):
+            for words, advice in known.items():
+                if words in reason:
+                    raise kind(f"database {_shown(engine.url)} {advice}") from error
         raise
 
 
@@ -170,7 +174,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise DatabaseProblem(
+        raise DatabaseUnusable(
             f"the database's folder {folder} cannot be created: there is a file of that name; change database_url"
         ) from error
     except OSError as error:

@@ -3,3 +3,7 @@
 
 class DatabaseProblem(Exception):
     """The database cannot be used as it is; the message says what happened and what to do."""
+
+
+class DatabaseUnusable(DatabaseProblem):
+    """No run could use it: a URL that is none, another program's or a newer one's; the configuration must change."""

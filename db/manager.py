@@ -10,7 +10,7 @@ from sqlalchemy.exc import DatabaseError
 
 from db import backups, checks
 from db.engine import database_file, reading, rebuilding, writing
-from db.errors import DatabaseProblem
+from db.errors import DatabaseProblem, DatabaseUnusable
 from db.schema import REVISIONS, alembic_version, candles, metadata
 from db.views import create_views
 
@@ -30,8 +30,8 @@ class DatabaseManager:
     def prepare(self) -> None:
         """Create what is empty, upgrade what is behind; one small SELECT where neither is needed.
 
-        Raises DatabaseProblem where the database is newer than the program, not ours, or cannot be used. Processes
-        that start at once on a new file wait for the first.
+        Raises DatabaseUnusable where the database is newer than the program or not ours, DatabaseProblem where it
+        cannot be used for another reason. Processes that start at once on a new file wait for the first.
         """
         revision = self._revision()
         if revision is None:
@@ -92,7 +92,7 @@ class DatabaseManager:
                 self._known(conn)
                 return
             if tables:
-                raise DatabaseProblem(self._not_ours(tables[0]))
+                raise DatabaseUnusable(self._not_ours(tables[0]))
             metadata.create_all(conn)
             alembic_version.create(conn)
             conn.execute(insert(alembic_version).values(version_num=REVISIONS[-1]))
@@ -104,13 +104,13 @@ class DatabaseManager:
         if revision in REVISIONS:
             return revision
         if not inspect(conn).has_table(candles.name):
-            raise DatabaseProblem(self._not_ours(alembic_version.name))
+            raise DatabaseUnusable(self._not_ours(alembic_version.name))
         if not revision:
             raise DatabaseProblem(
                 f"database {self._shown()} does not tell its schema's revision (alembic_version is empty); restore the "
                 "last backup"
             )
-        raise DatabaseProblem(
+        raise DatabaseUnusable(
             f"database {self._shown()} is newer than this program (revision {revision}, this program knows up to "
             f"{REVISIONS[-1]}); upgrade the program"
         )

@@ -9,15 +9,16 @@ import numpy as np
 
 from fetcher.clock import format_utc
 from fetcher.errors import CannotServe, Contradicted, Unproven
+from fetcher.lacking import together, with_neighbours
 from fetcher.listing import Listing, find_listing
 from fetcher.model import CandleBatch, Window
 from fetcher.storage import Absent, Page
 from fetcher.validation import snap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from fetcher.model import Rows, Series
+    from fetcher.model import Rows, Series, Slots
     from fetcher.router import APIRouter, Served
     from fetcher.storage import Storage
     from fetcher.validation import DataValidator, Refused
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOKS = 5  # at a source that contradicts itself, before its word is left for later
+_MISUNDERSTOOD = frozenset({"time_unit", "future", "inside_window"})  # rows that answer another question
 CONFIRMATIONS = 2  # agreeing answers after the page that lacked the candles; one alone can be the same fault twice
 
 
@@ -42,49 +44,70 @@ class Asker:
         With `above`, only sources before that rank are asked. What lies beyond a source's reach is not in the page.
         """
         served = self._router.candles(series, window.start, window.end, above=above)
-        rows, refused = self._judge(series, served.window or window, served)
+        asked = served.window or window
+        rows, refused = self._judge(series, asked, served)
         closed = None if served.proven_ms is None else series.grid.floor(served.proven_ms)
-        return Page(CandleBatch(series, served.source, served.route, rows), refused, closed_until=closed)
+        batch = CandleBatch(series, served.source, served.route, rows)
+        return Page(batch, refused, asked=asked, closed_until=closed)
 
-    def absence(self, series: Series, hole: Window, answers: int, above: int | None = None) -> Page:
-        """Ask again for just the missing slots and one neighbour on each side, which must come back.
+    def questions(self, series: Series, holes: Sequence[Window], source: str) -> list[tuple[Window, ...]]:
+        """The holes that a source left, ascending, as `absence` is to ask about them.
 
-        Brings the candles that do come, or the hole as absent with its evidence (`answers` agreed before). Raises
-        Unproven where there is no neighbour on the newest edge yet, Contradicted, and what the router raises.
+        One by one, but for a source that leaves out candles without trades: there holes are many and close together,
+        and those that fit one answer with their neighbours are asked about at once.
         """
-        return _patiently(lambda: self._absence(series, hole, answers, above))
+        if not self._router.omits_empty(source):
+            return [(hole,) for hole in holes]
+        return together(holes, series.grid, self._router.page_slots(series, source))
+
+    def absence(
+        self, series: Series, holes: Sequence[Window], answers: int, *, only: str | None = None,
+        above: int | None = None,
+    ) -> Page:  # fmt: skip
+        """Ask again for just the missing slots and one neighbour on each side of a hole, which must come back.
+
+        Brings the candles that do come, or the holes as absent with their evidence (`answers` agreed before). Asks
+        the source `only`, or those before the rank `above`. Raises Unproven where there is no neighbour on the newest
+        edge yet, Contradicted, and what the router raises.
+        """
+        return _patiently(lambda: self._absence(series, holes, answers, only, above))
 
     def listing(self, series: Series) -> Listing:
         """Find a market's first candle by two agreeing answers; raises Contradicted while there are none."""
         return _patiently(lambda: find_listing(self._router, series))
 
-    def _absence(self, series: Series, hole: Window, answers: int, above: int | None) -> Page:
-        grid = series.grid
-        span = Window(grid.advance(grid.floor(hole.start), -1), grid.next(hole.end))
-        first = self._look(series, span, above=above)
-        if first.settles(hole):
-            return first.page(hole)
-        before, after = first.beside(hole)
-        if before is None or after is None:
-            before, after, refused = self._neighbours(series, hole, first.source)
+    def _absence(
+        self, series: Series, holes: Sequence[Window], answers: int, only: str | None, above: int | None
+    ) -> Page:
+        grid, hull = series.grid, Window(holes[0].start, holes[-1].end)
+        span = with_neighbours(holes, grid)
+        first = self._look(series, span, only, above)
+        silent = first.silent(holes)
+        flanked = [hole for hole in silent if None not in first.beside(hole)]
+        sides: tuple[int | None, int | None] | None = None  # where they had to be looked for farther away
+        if silent and not flanked:
+            before, after, refused = self._neighbours(series, hull, first.source)
             if refused:
-                return replace(first, refused=(*first.refused, *refused)).page(hole)
-            span = Window(span.start if before is None else before, hole.end if after is None else grid.next(after))
+                return replace(first, refused=(*first.refused, *refused)).page(holes)
+            sides = before, after
+            span = Window(span.start if before is None else before, hull.end if after is None else grid.next(after))
             first = self._look(series, span, first.source)
-            if first.settles(hole):
-                return first.page(hole)
+            flanked = silent = first.silent(holes)
+        if not silent:
+            return first.page(holes)
         looks = [first, *(self._look(series, span, first.source) for _ in range(CONFIRMATIONS - 1))]
-        for look in looks:
-            if look.settles(hole):
-                return look.page(hole)
-            if look.beside(hole) != (before, after):
-                raise Contradicted(f"{look.source} left out candles that it has beside {format_utc(hole.start)}")
+        stored = self._storage.open_times(series, span, first.source) if len(holes) > 1 else first.times[:0]
+        understood = sides is None or all(look.beside(hull) == sides for look in looks)
+        proven = [hole for hole in flanked if understood and all(look.agrees(hole, first, stored) for look in looks)]
+        telling = next((look for look in looks if len(look.silent(holes)) < len(holes)), looks[-1])
+        if not proven and len(telling.silent(holes)) == len(holes):
+            raise Contradicted(f"{first.source} left out candles that it has beside {format_utc(hull.start)}")
         if self._router.omits_empty(first.source):
-            return looks[-1].page(hole, traded_not=hole)
+            return telling.page(holes, traded_not=proven)
         proof: dict[str, object] = {"source": first.source, "answers": [look.evidence(span) for look in looks]}
-        if after is None:
+        if sides is not None and sides[1] is None:
             proof["market"] = "no longer trades"
-        return looks[-1].page(hole, Absent(hole, answers + len(looks), proof))
+        return telling.page(holes, [Absent(hole, answers + len(looks), proof) for hole in proven])
 
     def _judge(self, series: Series, window: Window, served: Served) -> tuple[Rows, tuple[Refused, ...]]:
         verdict = self._validator.check(served.page, series.grid, window, served.proven_ms)
@@ -111,7 +134,7 @@ class Asker:
         Where a candle of these answers had to be refused, that is all they say.
         """
         if self._router.omits_empty(source):  # quiet hours are long there, and it may not answer an open question
-            before, after = self._storage.nearest(series, hole)
+            before, after = self._storage.nearest(series, hole, source, self._router.page_slots(series, source))
             if before is not None and after is not None:
                 return before, after, ()
         left, bad_left = self._edge(series, source, None, hole.start, -1)
@@ -138,7 +161,7 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One answer about a hole and what lies beside it."""
+    """One answer about holes and what lies beside them."""
 
     series: Series
     served: Served
@@ -150,34 +173,59 @@ class Look:
         """Who gave it."""
         return self.served.source
 
+    @property
+    def times(self) -> Slots:
+        """Open times of its candles: int64 ms UTC, ascending."""
+        times: Slots = self.rows["open_time"]
+        return times
+
+    def silent(self, holes: Sequence[Window]) -> list[Window]:
+        """Those of some holes of which the answer has nothing."""
+        return [hole for hole in holes if not self.settles(hole)]
+
     def settles(self, hole: Window) -> bool:
         """Whether nothing can be concluded about absence: there are candles, or some that had to be refused."""
-        times = self.rows["open_time"]
-        # a neighbour off the grid is in quarantine as it came and stands at its slot: real after the halt of 2018-02-08
-        neighbours = (each.reason == "off_grid" and not _is_in(hole, each.open_time) for each in self.refused)
-        return not all(neighbours) or bool(((times >= hole.start) & (times < hole.end)).any())
+        inside = (self.times >= hole.start) & (self.times < hole.end)
+        return bool(inside.any()) or any(self._is_about(hole, each) for each in self.refused)
+
+    def _is_about(self, hole: Window, refused: Refused) -> bool:
+        """Whether a refused row may be a candle of a hole, or is the neighbour that should have come back."""
+        at = refused.open_time
+        if at is None or refused.reason in _MISUNDERSTOOD:
+            return True
+        if refused.reason == "off_grid":  # in quarantine as it came, and at its slot: real after the halt of 2018-02-08
+            return hole.start <= at < hole.end
+        before, after = self.beside(hole)
+        return (before is None or at >= before) and (after is None or at <= after)
 
     def beside(self, hole: Window) -> tuple[int | None, int | None]:
         """The nearest candles of the answer before and after the hole."""
-        times = self.rows["open_time"]
-        before, after = times[times < hole.start], times[times >= hole.end]
+        before, after = self.times[self.times < hole.start], self.times[self.times >= hole.end]
         return (int(before[-1]) if len(before) else None), (int(after[0]) if len(after) else None)
 
-    def page(self, hole: Window, *absent: Absent, traded_not: Window | None = None) -> Page:
-        """What to store of it: candles inside the hole, refusals, and the proof where there is one."""
-        times = self.rows["open_time"]
-        inside = self.rows[(times >= hole.start) & (times < hole.end)]
-        batch = CandleBatch(self.series, self.served.source, self.served.route, inside)
-        return Page(batch, self.refused, absent, (traded_not,) if traded_not else ())
+    def agrees(self, hole: Window, other: Look, stored: Slots) -> bool:
+        """Whether it too has nothing of a hole, between the same neighbours, and those that are `stored` came back."""
+        beside = [*stored[stored < hole.start][-1:], *stored[stored >= hole.end][:1]]
+        return (
+            not self.settles(hole)
+            and self.beside(hole) == other.beside(hole)
+            and bool(np.isin(np.array(beside, dtype=np.int64), self.times).all())
+        )
+
+    def page(
+        self, holes: Sequence[Window], absent: Sequence[Absent] = (), *, traded_not: Sequence[Window] = ()
+    ) -> Page:
+        """What to store of it: candles inside the holes, refusals, and the proof where there is one."""
+        inside = np.zeros(len(self.rows), dtype=np.bool_)
+        for hole in holes:
+            inside |= (self.times >= hole.start) & (self.times < hole.end)
+        batch = CandleBatch(self.series, self.served.source, self.served.route, self.rows[inside])
+        return Page(batch, self.refused, tuple(absent), tuple(traded_not))
 
     def evidence(self, span: Window) -> dict[str, object]:
         """The answer as it is kept: when (ms UTC, the source's clock), what was asked, which open times came back."""
-        came_back = self.rows["open_time"].tolist()[:10]
+        came_back = self.times.tolist()[:10]
         return {"at": self.served.proven_ms, "asked": [span.start, span.end], "came_back": came_back}
-
-
-def _is_in(hole: Window, ms: int | None) -> bool:
-    return ms is None or hole.start <= ms < hole.end
 
 
 def _patiently(ask: Callable[[], T]) -> T:

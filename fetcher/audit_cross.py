@@ -8,31 +8,31 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import select
 
-from db import candles, coverage, state
+from db import candles, state
 from db.engine import reading, writing
 from db.schema import cache
 from db.series import source_ids
 from fetcher.clock import format_utc
-from fetcher.crosscheck import ENOUGH, INDEX, STALE, VENUE, compare, in_common
+from fetcher.cross_pages import pages_of, two_awake, two_best
+from fetcher.crosscheck import ENOUGH, STALE, compare, in_common
 from fetcher.errors import CannotServe, SourceError, Stopped
 from fetcher.events import CrossChecked
 from fetcher.model import CANDLE, HOUR, Window
 from fetcher.validation import DataValidator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection, Engine
 
     from fetcher.clock import Clock
-    from fetcher.line import SourceLine
+    from fetcher.cross_pages import Page
     from fetcher.model import Rows, Series
     from fetcher.router import APIRouter, Served
 
@@ -41,7 +41,6 @@ NOT_COMPARED = "not_compared"  # the other source could not be asked, or has too
 PAGE_ROWS = 500  # of one comparison of `cross`
 SAMPLE_ROWS = 100
 SAMPLE_EVERY_MS = HOUR
-_EVER = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +66,6 @@ class CrossFinding:
         return self.kind != NOT_COMPARED
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A window of candles stored of `source` that `other` can be asked about; `newest`: nothing newer is stored."""
-
-    series: Series
-    source: str
-    other: SourceLine
-    window: Window
-    kinds: tuple[str, str]
-    newest: bool
-
-
 def cross(
     router: APIRouter, engine: Engine, all_series: Sequence[Series], *, windows: int, seed: int
 ) -> list[CrossFinding]:
@@ -91,7 +78,7 @@ def cross(
     found: list[CrossFinding] = []
     for series in all_series:
         told: set[str] = set()
-        for page in _pages(router, engine, series, PAGE_ROWS, windows, rng):
+        for page in pages_of(engine, series, two_best(router, series), PAGE_ROWS, windows, rng):
             other = page.other.source
             if other in unreachable:
                 if other not in told:
@@ -114,10 +101,14 @@ def sample(
     """Compare the newest candles of the series that was compared the longest ago; None when none is due, or stopped.
 
     A series is due when `now_ms` is SAMPLE_EVERY_MS after its last time, whatever that brought. One question to one
-    source; no library is loaded before a series is due.
+    source; no library is loaded before a series is due, nor of a source that rests, nor more than once a day of one
+    that turns out not to offer the timeframe.
     """
-    for series in _due(engine, all_series, now_ms):
-        page = next(_pages(router, engine, series, SAMPLE_ROWS, 0, Random(0)), None)
+    due = _due(engine, all_series, now_ms)
+    resting = router.resting(0.0) if due else set()
+    for series in due:
+        pair = two_awake(router, engine, series, resting, clock.now_ms())
+        page = next(pages_of(engine, series, pair, SAMPLE_ROWS, 0, Random(0)), None)
         if page is None:
             _remember(engine, series, None, clock.now_ms())
             continue
@@ -161,67 +152,6 @@ def _remember(engine: Engine, series: Series, fact: CrossChecked | None, now_ms:
 
 def _key(series: Series) -> str:
     return f"cross:{series.id}"
-
-
-def _pages(router: APIRouter, engine: Engine, series: Series, rows: int, older: int, rng: Random) -> Iterator[Page]:
-    """The newest page that can be compared, then so many older ones, at random, within the other source's reach."""
-    every = _all_pages(router, engine, series, rows)
-    newest = next(every, None)
-    if newest is None:
-        return
-    yield newest
-    if older:
-        rest = list(every)
-        yield from (rest[n] for n in sorted(rng.sample(range(len(rest)), min(older, len(rest)))))
-
-
-def _all_pages(router: APIRouter, engine: Engine, series: Series, rows: int) -> Iterator[Page]:
-    """Everything stored in pages, the newest first, each with the best source that is not its own."""
-    best = [] if series.lacks_grid else list(islice(router.lines_for(series), 2))  # asking for more loads libraries
-    if len(best) < 2:  # noqa: PLR2004 - one to compare, one to compare with
-        return
-    with reading(engine) as connection:
-        names = {source_id: name for name, source_id in source_ids(connection).items()}
-        known = coverage.read(connection, series.id, 0, _EVER)
-    newest = True
-    for each in reversed(known):
-        if each.state != coverage.STORED or each.source_id is None:
-            continue
-        source = names[each.source_id]
-        other = next(line for line in best if line.source != source)
-        own = next((line for line in (*best, *router.lines_for(series)) if line.source == source), None)
-        window = _within_reach(other, series, Window(each.start_ms, each.end_ms))
-        size = min(rows, other.client.capabilities.rows_per_request, _longest(other, series))
-        for part in _cut_from_end(series, window, size):
-            yield Page(series, source, other, part, (_kind(own), _kind(other)), newest)
-            newest = False
-        newest = False
-
-
-def _kind(line: SourceLine | None) -> str:
-    """What a source's prices are: one that counts no base volume trades nothing, but averages those that do."""
-    return VENUE if line is None or line.client.capabilities.has_volume else INDEX
-
-
-def _within_reach(line: SourceLine, series: Series, window: Window) -> Window:
-    reach = line.client.capabilities.look_back.get(series.timeframe.name)
-    oldest = 0 if reach is None else series.grid.next(line.server.guess_ms() - reach)
-    return Window(min(max(window.start, oldest), window.end), window.end)
-
-
-def _longest(line: SourceLine, series: Series) -> int:
-    span = line.client.capabilities.max_span.get(series.timeframe.name)
-    return PAGE_ROWS if span is None else max(1, span // series.timeframe.ms)
-
-
-def _cut_from_end(series: Series, window: Window, rows: int) -> Iterator[Window]:
-    """A window in pages, the newest first; an oldest one of too few candles is left out."""
-    end = window.end
-    while end > window.start:
-        start = max(window.start, series.grid.advance(series.grid.ceil(end), -rows))
-        if series.grid.count(Window(start, end)) >= ENOUGH:
-            yield Window(start, end)
-        end = start
 
 
 def _compared(router: APIRouter, engine: Engine, page: Page) -> list[CrossFinding]:

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fetcher.aftermath import PATIENCE_SECONDS, after_failure
+from fetcher.aftermath import LATER_SECONDS, PATIENCE_SECONDS, after_failure
 from fetcher.errors import CannotServe, Contradicted, Stopped, Unproven
 from fetcher.events import JobEnded, PageStored
-from fetcher.gaps import pages
 from fetcher.model import Window
-from fetcher.planner import HEAL, RECHECK
+from fetcher.planner import RECHECK, TAIL
+from fetcher.steps import CONFIRM, JobSteps, Task
 from fetcher.writer import Committed, OpenJob, Writer
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for 
 BEAT_SECONDS = 30.0  # how often leases and run lock are renewed
 _LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
-
-LEARN, PAGE, CONFIRM = "learn", "page", "confirm"
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    job: OpenJob
-    kind: str
-    window: Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +54,16 @@ class RecoveryManager:
         self, asker: Asker, storage: Storage, jobs: JobQueue, clock: Clock, stop: Event, workers: int,
         tell: Callable[[Fact], None],
     ) -> None:  # fmt: skip
-        self._asker = asker
         self._storage = storage
         self._jobs = jobs
         self._clock = clock
         self._stop = stop
         self._workers = workers
         self._tell = tell
+        self._steps = JobSteps(asker, storage, jobs, clock)
         self._happened: queue.SimpleQueue[_Happening] = queue.SimpleQueue()
         self._open: dict[int, OpenJob] = {}
-        self._todo: deque[_Task] = deque()
+        self._todo: deque[Task] = deque()
         self._flying = 0
         self._claim_after = 0.0
         self._beaten = clock.elapsed()
@@ -104,8 +95,7 @@ class RecoveryManager:
             pool.shutdown(wait=True, cancel_futures=True)
             writer.close()
             self._drain()
-            self._jobs.release([job.id for job in self._open.values()])
-            self._open.clear()
+            self._release()
         if writer.error is not None:
             raise writer.error
 
@@ -132,65 +122,37 @@ class RecoveryManager:
                 self._begin(job)
 
     def _begin(self, job: OpenJob) -> None:
-        """Schedule what a job needs first: its market's listing date, the pages that are missing, or a second look."""
-        if job.series.listed_ms is None and not job.goes_on_unlisted:
-            self._schedule(job, LEARN, [job.window])
-            return
-        job.narrow(self._jobs.wanted(job.series))
-        if job.row.kind == RECHECK:
-            self._schedule(job, CONFIRM, [job.window] if job.window else [])
-            return
-        if job.row.kind == HEAL:
-            job.heals = self._jobs.best_rank(job.series)
-        slots = self._jobs.page_slots(job.series)
-        missing = self._missing(job)
-        self._schedule(job, PAGE, [page for window in missing for page in pages(window, job.series.grid, slots)])
+        self._schedule(job, self._steps.first(job))
 
-    def _missing(self, job: OpenJob) -> list[Window]:
-        return self._storage.missing(job.series, job.window, job.heals, self._clock.now_ms())
-
-    def _schedule(self, job: OpenJob, kind: str, windows: list[Window]) -> None:
-        if not windows:
+    def _schedule(self, job: OpenJob, tasks: list[Task]) -> None:
+        if not tasks:
             self._end(job, "done", None)
             return
-        job.confirming = kind == CONFIRM
-        job.expect(len(windows))
-        self._todo.extend(_Task(job, kind, window) for window in windows)
+        job.confirming = any(task.kind == CONFIRM for task in tasks)
+        job.expect(len(tasks))
+        self._todo.extend(tasks)
 
     def _submit(self, pool: ThreadPoolExecutor, writer: Writer) -> None:
         while self._todo and self._flying < 2 * self._workers:
             pool.submit(self._fetch, self._todo.popleft(), writer)
             self._flying += 1
 
-    def _fetch(self, task: _Task, writer: Writer) -> None:
+    def _fetch(self, task: Task, writer: Writer) -> None:
         """One fetcher's task; everything it can meet ends as an event for the coordinator."""
         job = task.job
         try:
             if self._stop.is_set():
                 raise Stopped("the run is ending")
-            if task.kind == LEARN:
-                job.goes_on_unlisted = not self._jobs.learn_listing(job.series.id, self._asker.listing)
-                self._happened.put(_Learned(job))
-                return
-            page = self._ask(task)
+            page = self._steps.ask(task)
         except Exception as error:  # noqa: BLE001 (the edge that turns any failure into the job's last_error)
             self._happened.put(_TaskFailed(job, error))
+            return
+        if page is None:
+            self._happened.put(_Learned(job))
             return
         if page.closed_until is not None:
             job.narrow(Window(0, page.closed_until))
         writer.put(job, page)
-
-    def _ask(self, task: _Task) -> Page:
-        series = task.job.series
-        above = None if task.job.heals is None else task.job.heals + 1
-        if task.kind == PAGE:
-            return self._asker.page(series, task.window, above)
-        if task.job.row.kind == RECHECK:  # what a worse source has is no answer to whether the better one has it now
-            rank = self._storage.absent_rank(series, task.window)
-            above = None if rank is None else rank + 1
-            return self._asker.absence(series, task.window, self._storage.answers(series, task.window), above)
-        hole = self._storage.absent_around(series, task.window)
-        return self._asker.absence(series, hole, max(1, self._storage.answers(series, hole)), above)
 
     def _react(self, deadline: float | None) -> None:
         """Handle what happened, waiting for the first of it only so long that deadline and stop are still noticed."""
@@ -245,13 +207,13 @@ class RecoveryManager:
         elif job.row.kind == RECHECK:
             self._give_back(job, self._inconclusive(job))
         else:
-            holes = self._missing(job) if missing is None else missing
+            holes = self._steps.missing(job) if missing is None else missing
             if not holes:
                 self._end(job, "done", None)
             elif job.fruitless_rounds(sum(hole.span for hole in holes)) > IDLE_ROUNDS:
                 self._give_back(job, self._inconclusive(job))
             else:
-                self._schedule(job, CONFIRM, holes)
+                self._schedule(job, self._steps.confirming(job, holes))
 
     @staticmethod
     def _inconclusive(job: OpenJob) -> Exception:
@@ -268,10 +230,14 @@ class RecoveryManager:
             return
         alone = len(job.series.sources) == 1
         end = after_failure(error, attempts, self._clock.now_ms(), alone=alone)
-        missing = [] if job.row.kind == RECHECK else self._missing(job)
+        missing = [] if job.row.kind == RECHECK else self._steps.missing(job)
         if missing:
             self._jobs.resize(job.id, Window(missing[0].start, missing[-1].end))
-        self._end(job, end.status, end.message, not_before=end.not_before, attempts=end.attempts)
+        not_before = end.not_before
+        if self._steps.keep_witnesses(job, missing, error) and job.row.kind == TAIL:
+            # what closes meanwhile is added to this job, and others may serve that while its source rests
+            not_before = min(not_before, self._clock.now_ms() + int(LATER_SECONDS * 1000))
+        self._end(job, end.status, end.message, not_before=not_before, attempts=end.attempts)
 
     def _end(
         self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, attempts: int | None = None
@@ -279,6 +245,14 @@ class RecoveryManager:
         self._jobs.end(job.id, status, error, not_before=not_before, attempts=attempts)
         self._open.pop(job.id, None)
         self._tell(JobEnded(job.id, job.row.kind, str(job.series), job.row.start_ms, job.row.end_ms, status, error))
+
+    def _release(self) -> None:
+        """Give the jobs back that the end of the run found open, with what is known of their holes."""
+        for job in self._open.values():
+            if job.lacks and job.row.kind != RECHECK:
+                self._steps.keep_witnesses(job, self._steps.missing(job), Stopped("the run is ending"))
+        self._jobs.release([job.id for job in self._open.values()])
+        self._open.clear()
 
     def _wait_for_due(self, scope: Scope | None, deadline: float | None) -> bool:
         """Wait for the next job that comes due within patience and deadline; False when there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fetcher.attempts import Attempts
@@ -17,7 +17,8 @@ from fetcher.errors import (
 )
 from fetcher.gaps import pages
 from fetcher.model import Window
-from fetcher.wire import joined
+from fetcher.validation import row_text
+from fetcher.wire import Spoiled, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -63,10 +64,13 @@ class APIRouter:
 
         One after the other: what a source can do is looked up when it is its turn, since that may load a library.
         """
-        for name in series.sources[:above]:
-            line = self._lines.get(name)
-            if line is not None and series.timeframe.name in line.client.capabilities.timeframes:
-                yield line
+        return (line for name in series.sources[:above] if (line := self.line_for(series, name)) is not None)
+
+    def line_for(self, series: Series, source: str) -> SourceLine | None:
+        """One source of a series; None where it does not offer the timeframe. May load a library."""
+        line = self._lines.get(source)
+        able = line is not None and series.timeframe.name in line.client.capabilities.timeframes
+        return line if able else None
 
     def page_slots(self, series: Series, source: str | None = None) -> int:
         """Candles per request of a source, by default the preferred one of the series."""
@@ -157,13 +161,12 @@ class APIRouter:
             page = answer.value
             return Served(page, line.source, line.client.route, line.proven_ms(answer.record, page.as_of_ms))
         window = self._within_reach(line, series, Window(start, end))
-        answers = [
-            self._ask_candles(line, series, market_id, (part.start, part.end, None))
-            for part in pages(window, series.grid, _rows_a_request(line, series))
-        ]
+        parts = pages(window, series.grid, _rows_a_request(line, series))
+        answers = [self._ask_candles(line, series, market_id, (part.start, part.end, None)) for part in parts]
         proven = [line.proven_ms(answer.record, answer.value.as_of_ms) for answer in answers]
         known = min((ms for ms in proven if ms is not None), default=None)
-        return Served(joined([answer.value for answer in answers]), line.source, line.client.route, known, window)
+        page = joined([_own(answer.value, part, window) for answer, part in zip(answers, parts, strict=True)])
+        return Served(page, line.source, line.client.route, known, window)
 
     def _ask_candles(
         self, line: SourceLine, series: Series, market_id: str, asked: tuple[int | None, int | None, int | None]
@@ -205,6 +208,19 @@ class APIRouter:
             return self.ask(line, cost, "symbols", line.client.symbols, tries=2, vital=False).value
         except SourceError:
             return None  # a symbol list that cannot be had never blocks anything
+
+
+def _own(page: WirePage, part: Window, window: Window) -> WirePage:
+    """A page of one `part` of a window, without rows that open in another part: there they would look as if asked for.
+
+    What opens outside the whole window is left to the validator, which refuses these in the same words.
+    """
+    times = page.rows["open_time"]
+    strange = ((times < part.start) | (times >= part.end)) & (times >= window.start) & (times < window.end)
+    if not strange.any():
+        return page
+    spoiled = (Spoiled(int(row["open_time"]), "inside_window", row_text(row)) for row in page.rows[strange])
+    return replace(page, rows=page.rows[~strange], spoiled=(*page.spoiled, *spoiled))
 
 
 def _rows_a_request(line: SourceLine, series: Series) -> int:

@@ -14,6 +14,7 @@ from db.revisions import keep_revisions
 from db.series import ensure_sources
 from fetcher.gaps import GapDetector
 from fetcher.healing import unhealed
+from fetcher.lacking import forget, recall, remember
 from fetcher.merging import decide
 from fetcher.model import Window
 from fetcher.resilience.retry import recheck_delay
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from fetcher.lacking import Lack
     from fetcher.model import CandleBatch, Rows, Series
     from fetcher.validation import Refused
 
@@ -46,6 +48,7 @@ class Page:
     refused: tuple[Refused, ...] = ()
     absent: tuple[Absent, ...] = ()
     traded_not: tuple[Window, ...] = ()  # of a source that leaves out candles without trades: covered, without rows
+    asked: Window | None = None  # of a page of candles: the window that its source answered for
     closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
 
 
@@ -98,21 +101,51 @@ class Storage:
         with reading(self._engine) as connection:
             return self._left(connection, series, window, heals, now_ms)
 
-    def open_times(self, series: Series, window: Window) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Open times stored inside `window`: int64 ms UTC, ascending."""
+    def open_times(self, series: Series, window: Window, source: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Open times of the candles of `source` stored inside `window`: int64 ms UTC, ascending."""
         with reading(self._engine) as connection:
-            return candles.open_times(connection, series.id, window.start, window.end)
+            rows = candles.read(connection, series.id, window.start, window.end)
+            times: np.ndarray[tuple[int], np.dtype[np.int64]] = rows["open_time"][
+                rows["source_id"] == self._source_id(connection, source)
+            ]
+        return times
 
     def has_after(self, series: Series, ms: int) -> bool:
         """Whether a candle at or after `ms` is stored."""
         with reading(self._engine) as connection:
             return candles.after(connection, series.id, ms) is not None
 
-    def nearest(self, series: Series, hole: Window) -> tuple[int | None, int | None]:
-        """The stored candles next to a hole, before and after it: open times in ms UTC."""
+    def nearest(self, series: Series, hole: Window, source: str, slots: int) -> tuple[int | None, int | None]:
+        """The stored candles next to a hole, before and after it: open times in ms UTC.
+
+        Those of `source` within `slots` slots, since it need not have another's; else of anybody, however far.
+        """
+        grid = series.grid
+        start, end = grid.advance(grid.floor(hole.start), -slots), grid.advance(grid.ceil(hole.end), slots)
+        before = self.open_times(series, Window(start, hole.start), source)
+        after = self.open_times(series, Window(hole.end, end), source)
         with reading(self._engine) as connection:
-            before = candles.before(connection, series.id, hole.start)
-            return before, candles.after(connection, series.id, hole.end)
+            return (
+                int(before[-1]) if len(before) else candles.before(connection, series.id, hole.start),
+                int(after[0]) if len(after) else candles.after(connection, series.id, hole.end),
+            )
+
+    def lacks(self, series: Series, now_ms: int) -> list[Lack]:
+        """Which of several sources lacked what of a series in the last day and could not be asked to confirm it."""
+        if len(series.sources) == 1:
+            return []
+        with reading(self._engine) as connection:
+            return recall(connection, series, now_ms)
+
+    def remember_lacks(self, series: Series, lacks: Sequence[Lack], now_ms: int) -> None:
+        """Keep who lacked what for a day, or until `forget_lacks`."""
+        with writing(self._engine) as connection:
+            remember(connection, series, lacks, now_ms)
+
+    def forget_lacks(self, series: Series, window: Window, now_ms: int) -> None:
+        """Let any source fill `window`."""
+        with writing(self._engine) as connection:
+            forget(connection, series, window, now_ms)
 
     def answers(self, series: Series, window: Window) -> int:
         """How many answers agree so far that its source has nothing in `window`; 0 where coverage does not say so.
@@ -130,15 +163,14 @@ class Storage:
             ranks = self._ranks(connection, series)
         return min((ranks[i.source_id] for i in known if i.state == "absent" and i.source_id in ranks), default=None)
 
-    def absent_around(self, series: Series, window: Window) -> Window:
-        """`window` widened by the absent coverage that touches it."""
+    def absent_around(self, series: Series, window: Window, source: str | None = None) -> Window:
+        """`window` widened by the absent coverage that touches it; with `source`, by its own."""
         with reading(self._engine) as connection:
             known = coverage.read(connection, series.id, window.start - 1, window.end + 1)
-        start = min(
-            (i.start_ms for i in known if i.state == "absent" and i.end_ms == window.start), default=window.start
-        )
-        end = max((i.end_ms for i in known if i.state == "absent" and i.start_ms == window.end), default=window.end)
-        return Window(start, end)
+            own = None if source is None else self._source_id(connection, source)
+        absent = [i for i in known if i.state == "absent" and own in {None, i.source_id}]
+        start = min((i.start_ms for i in absent if i.end_ms == window.start), default=window.start)
+        return Window(start, max((i.end_ms for i in absent if i.start_ms == window.end), default=window.end))
 
     def _missing(self, connection: Connection, series: Series, window: Window) -> list[Window]:
         covered = coverage.read(connection, series.id, window.start, window.end)

@@ -242,10 +242,15 @@ def _is_anomaly(rows: Rows) -> Mask:
     return jumps
 
 
-def _refuse(row: np.void, reason: str) -> Refused:
+def row_text(row: np.void) -> str:
+    """A decoded row as JSON, as quarantine keeps it: its columns by name, capped."""
     cells = dict(zip(row.dtype.names or (), row.item(), strict=True))
     payload = json.dumps({name: _written(cell) for name, cell in cells.items()}, separators=(",", ":"))
-    return Refused(int(row["open_time"]), reason, payload[:PAYLOAD_CHARACTERS])
+    return payload[:PAYLOAD_CHARACTERS]
+
+
+def _refuse(row: np.void, reason: str) -> Refused:
+    return Refused(int(row["open_time"]), reason, row_text(row))
 
 
 def _written(cell: float) -> float | str:

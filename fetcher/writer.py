@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from db.jobs import JobRow
     from fetcher.clock import Clock
+    from fetcher.lacking import Lack
     from fetcher.model import Series
     from fetcher.storage import Storage
     from fetcher.validation import Refused
@@ -37,6 +38,7 @@ class OpenJob:
         self.progressed = False
         self.goes_on_unlisted = False
         self.refused: Refused | None = None
+        self.lacks: list[Lack] = []  # which source was asked for which of its windows; only appended to, by any thread
         self._lock = Lock()
         self._pages = 0
         self._rounds = 0
@@ -60,7 +62,7 @@ class OpenJob:
 
     def bring(self, page: Page) -> None:
         """Note that a page of it was stored; one with candles or a proof is progress."""
-        self.progressed = self.progressed or bool(len(page.batch.rows)) or bool(page.absent)
+        self.progressed = self.progressed or bool(len(page.batch.rows) or page.absent or page.traded_not)
         self.refused = page.refused[-1] if page.refused else None
 
     def expect(self, pages: int) -> None:

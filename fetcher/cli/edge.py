@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from db.errors import DatabaseProblem
+from db.errors import DatabaseProblem, DatabaseUnusable
 from fetcher.errors import ConfigError, FetcherError, RunLocked
 from fetcher.outcome import EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_LOCKED
 
@@ -32,7 +32,6 @@ _PLAIN_WORDS = {  # of the library that reads arguments
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
 }
-_CONFIGURATION = ("database_url", "newer than this program")
 
 
 def answer(do: Callable[[], Any], words: Sequence[str]) -> int:
@@ -56,12 +55,10 @@ def answer(do: Callable[[], Any], words: Sequence[str]) -> int:
 
 def exit_code(error: Exception) -> int:
     """2 for what the configuration or the arguments must mend, 75 for the run lock, 1 for everything else."""
-    if isinstance(error, (ConfigError, typer.TyperException)):
+    if isinstance(error, (ConfigError, DatabaseUnusable, typer.TyperException)):
         return EXIT_BAD_INPUT
     if isinstance(error, RunLocked):
         return EXIT_LOCKED
-    if isinstance(error, DatabaseProblem) and any(words in str(error) for words in _CONFIGURATION):
-        return EXIT_BAD_INPUT
     return EXIT_INCOMPLETE
 
 

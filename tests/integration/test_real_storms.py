@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fetcher.clock import Clock, format_utc, parse_utc
-from fetcher.model import DAY, Timeframe, Window
+from fetcher.model import DAY, MINUTE, Timeframe, Window
+from fetcher.sandbox.binance import KLINES
 from fetcher.sandbox.generated import GeneratedMarket
 from tests.integration.storms import weather
 from tests.integration.world import market, open_world, same_candles
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
 def test_every_fault_together(tmp_path: Path, seed: int) -> None:
     """Each transient fault at 3 %: complete, right, every refused row kept with its reason, nothing falsely absent."""
     weather(tmp_path, seed, days=15)
+
+
+def test_a_candle_of_one_question_never_stands_in_the_window_of_another(tmp_path: Path) -> None:
+    """A window of two questions: the second brings a candle under a time that belongs to the first, which had none."""
+    now = parse_utc("2024-03-10T00:00:30Z")
+    asked = Window(start := parse_utc("2024-03-09"), start + 1000 * MINUTE)
+    with open_world(tmp_path, "--clock", format_utc(now)) as world:
+        world.configure(market("BTC/USDT", "1m", "2024-03-09"), workers=1)
+        world.sandbox.script("none", 2)  # the listing
+        for lie in ("empty", "empty", "outside"):  # the page, then the confirmation, which is two slots longer
+            world.sandbox.script(lie)
+        world.backfill(asked, Clock(now, 30))
+        assert [entry["fault"] for entry in world.sandbox.log(KLINES)][2:5] == ["empty", "empty", "outside"]
+        true = GeneratedMarket().oracle("BTCUSDT", Timeframe("1m"), asked, now)
+        assert same_candles(world.rows("BTC/USDT", "1m"), true)
+        assert world.query("SELECT reason, count(*) FROM quarantine GROUP BY reason") == [("inside_window", 1)]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fetcher.clock import format_utc, parse_utc
+from fetcher.model import DAY, HOUR
 from tests.integration.commands import CommandLine
 from tests.integration.world_of_sources import SourceWorld, market_of, open_sources
 
@@ -29,11 +30,11 @@ sys.exit(main())
 class Lazy(SourceWorld, CommandLine):
     """A command line with several sources that tells which libraries a command imported."""
 
-    def imports(self, *words: str) -> tuple[int, set[str]]:
-        """The exit code of a command, and which of HEAVY it imported."""
+    def imports(self, *words: str, now: int = NOW) -> tuple[int, set[str]]:
+        """The exit code of a command at `now` (ms UTC), and which of HEAVY it imported."""
         said = subprocess.run(
             [sys.executable, "-c", _PROGRAM, *words],
-            cwd=self.folder, env=self.environment(FETCHER_CLOCK=format_utc(NOW)),
+            cwd=self.folder, env=self.environment(FETCHER_CLOCK=format_utc(now)),
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         [told] = [line for line in said.stdout.splitlines() if line.startswith("IMPORTED")]
@@ -78,3 +79,47 @@ def test_only_the_library_that_is_used_is_imported(line: Lazy) -> None:
     code, imported = line.imports()
     assert (code, imported) in [(0, {"ccxt"}), (1, {"ccxt"})]
     assert line.served("BTC/USDT", "1h").keys() == {"okx"}
+
+
+def run_at(line: Lazy, now: int) -> set[str]:
+    """Which libraries a bare run at `now` imported; it ends well."""
+    line.sandbox.configure(clock=format_utc(now))
+    code, imported = line.imports(now=now)
+    assert code == 0
+    return imported
+
+
+def test_a_sample_loads_no_library_of_a_source_that_rests(line: Lazy) -> None:
+    """While OKX rests a due comparison does not even load ccxt; the first one after that compares."""
+    line.configure_sources(market_of("BTC/USDT", "1h", "2026-05-20", "binance", "okx"))
+    line.compared(NOW)
+    assert run_at(line, NOW) == set()
+    rest = "UPDATE endpoint_state SET stop_until = :until WHERE source = 'okx'"
+    assert line.change(rest, until=NOW + 2 * HOUR + HOUR // 2)
+    for hours in (1, 2):
+        assert run_at(line, NOW + hours * HOUR) == set()
+    assert line.sandbox.log(venue="okx") == []
+    assert run_at(line, NOW + 4 * HOUR) == {"ccxt"}
+    assert line.sandbox.log(venue="okx") != []
+
+
+def test_a_resting_source_is_not_even_looked_at_for_what_it_served(line: Lazy) -> None:
+    """Candles that OKX stood in for are not compared while OKX rests, though Binance could be asked."""
+    line.configure_sources(market_of("BTC/USDT", "1h", "2026-05-20", "binance", "okx"))
+    line.compared(NOW)
+    assert run_at(line, NOW) == set()
+    line.change("UPDATE candles SET source_id = (SELECT id FROM sources WHERE name = 'okx')")
+    line.change("UPDATE coverage SET source_id = (SELECT id FROM sources WHERE name = 'okx')")
+    line.change("UPDATE endpoint_state SET stop_until = :until WHERE source = 'okx'", until=NOW + DAY)
+    assert run_at(line, NOW + HOUR) == set()
+
+
+def test_a_timeframe_that_no_other_source_offers_is_looked_up_once_a_day(line: Lazy) -> None:
+    """Kraken has no candles of 8 hours, which ccxt must tell: at the first comparison that is due, then a day later."""
+    line.configure_sources(market_of("BTC/USDT", "8h", "2026-05-20", "binance", "kraken"))
+    assert run_at(line, NOW) == set(), "nothing was stored yet that could be compared"
+    assert run_at(line, NOW + HOUR) == {"ccxt"}
+    for hours in (3, 18):
+        assert run_at(line, NOW + hours * HOUR) == set(), f"{hours} hours later"
+    assert run_at(line, NOW + DAY + 2 * HOUR) == {"ccxt"}
+    assert {entry["venue"] for entry in line.sandbox.log()} == {"binance"}

@@ -44,6 +44,25 @@ def test_an_answer_with_anything_inside_the_hole_says_nothing_of_absence(answer:
     assert answer.settles(HOLE) is settles
 
 
+def test_a_refused_candle_elsewhere_says_nothing_of_this_hole() -> None:
+    """In a question about many holes a broken row settles its own; but one that answers another question spoils all."""
+    later = Window(20 * MINUTE, 22 * MINUTE)
+    broken = look(9, 12, 19, 22, refused=(Refused(21 * MINUTE, "ohlc_order", "{}"),))
+    assert broken.silent([HOLE, later]) == [HOLE]
+    outside = look(9, 12, 19, 22, refused=(Refused(90 * MINUTE, "inside_window", "{}"),))
+    assert outside.silent([HOLE, later]) == []
+
+
+def test_answers_agree_only_with_the_same_neighbours() -> None:
+    """The nearest candles must be the same in both, and those that are stored beside the hole must be among them."""
+    nothing = np.array([], dtype=np.int64)
+    assert look(9, 12).agrees(HOLE, look(8, 9, 12), nothing)
+    assert not look(8, 12).agrees(HOLE, look(8, 9, 12), nothing)
+    assert not look(9, 11, 12).agrees(HOLE, look(9, 12), nothing)
+    assert look(9, 12).agrees(HOLE, look(9, 12), np.array([3, 9, 12, 15], dtype=np.int64) * MINUTE)
+    assert not look(8, 12).agrees(HOLE, look(8, 12), np.array([9, 12], dtype=np.int64) * MINUTE)
+
+
 def test_neighbours_are_the_nearest_candles() -> None:
     """Of several candles beside the hole the nearest on each side count; a side without any has none."""
     assert look(8, 9, 12, 13).beside(HOLE) == (9 * MINUTE, 12 * MINUTE)

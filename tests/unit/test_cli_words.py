@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from db.endpoints import EndpointRow
-from db.errors import DatabaseProblem
+from db.errors import DatabaseProblem, DatabaseUnusable
 from db.intervals import Interval
 from db.jobs import JobRow
 from db.state import RunRow
@@ -254,8 +254,9 @@ def test_a_reason_is_told_once() -> None:
         (RunLocked("busy"), 75),
         (SourceDown("gone"), 1),
         (DatabaseProblem("database x cannot be written"), 1),
-        (DatabaseProblem("database_url names no file"), 2),
-        (DatabaseProblem("database x is newer than this program"), 2),
+        (DatabaseUnusable("database_url names no file"), 2),
+        (DatabaseUnusable("database x is newer than this program"), 2),
+        (DatabaseProblem("database database_url.db is kept locked by another process"), 1),
         (DatabaseProblem("folder /x cannot be created: Permission denied"), 1),
         (OSError(28, "No space left on device"), 1),
         (ZeroDivisionError("division by zero"), 1),

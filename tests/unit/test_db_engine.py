@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from db.engine import _use_wal, database_file, open_engine, reading, writing
-from db.errors import DatabaseProblem
+from db.errors import DatabaseProblem, DatabaseUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,21 +73,21 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("these are my notes, and they are long enough to be looked at\n" * 50)
     engine = open_engine(f"sqlite:///{path}")
-    with pytest.raises(DatabaseProblem, match=r"notes\.txt is not an SQLite database"), reading(engine):
+    with pytest.raises(DatabaseUnusable, match=r"notes\.txt is not an SQLite database"), reading(engine):
         pass
     assert path.read_text().startswith("these are my notes")
 
 
 def test_a_folder_is_not_a_database(tmp_path: Path) -> None:
     """A folder where the file should be gets a sentence when the engine is opened."""
-    with pytest.raises(DatabaseProblem, match=r"database_url names .*, which is a directory; name a file in it"):
+    with pytest.raises(DatabaseUnusable, match=r"database_url names .*, which is a directory; name a file in it"):
         open_engine(f"sqlite:///{tmp_path}")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """A file in the place of the folder gets a sentence when the engine is opened."""
     (tmp_path / "file").touch()
-    with pytest.raises(DatabaseProblem, match=r"folder .*file.* cannot be created"):
+    with pytest.raises(DatabaseUnusable, match=r"folder .*file.* cannot be created"):
         open_engine(f"sqlite:///{tmp_path}/file/market.db")
 
 
@@ -96,8 +96,12 @@ def test_a_read_only_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "market.db"
     open_engine(f"sqlite:///{path}").connect().close()
     engine = open_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
-    with pytest.raises(DatabaseProblem, match="cannot be written; check the permissions"), writing(engine) as conn:
+    with (
+        pytest.raises(DatabaseProblem, match="cannot be written; check the permissions") as caught,
+        writing(engine) as conn,
+    ):
         conn.exec_driver_sql("CREATE TABLE t (a)")
+    assert not isinstance(caught.value, DatabaseUnusable), "its permissions must change, not the configuration"
     engine.dispose()
 
 
@@ -119,7 +123,7 @@ def test_a_read_only_file_is_named(tmp_path: Path) -> None:
 )
 def test_a_bad_url_is_told_without_its_password(url: str, words: str) -> None:
     """Each kind of bad URL has its sentence; a password in it is not repeated."""
-    with pytest.raises(DatabaseProblem, match=words) as caught:
+    with pytest.raises(DatabaseUnusable, match=words) as caught:
         open_engine(url)
     assert "secret" not in str(caught.value)
 

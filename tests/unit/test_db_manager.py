@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from db import candles, endpoints, health, manager
 from db.engine import open_engine, reading, writing
-from db.errors import DatabaseProblem
+from db.errors import DatabaseProblem, DatabaseUnusable
 from db.manager import DatabaseManager
 from db.schema import REVISIONS
 from db.series import WantedSeries, sync_series
@@ -160,7 +160,7 @@ def test_a_newer_database_is_refused(database: DatabaseManager, engine: Engine) 
         conn.exec_driver_sql("UPDATE alembic_version SET version_num = '0042'")
     for attempt in (database.prepare, database.upgrade):
         with pytest.raises(
-            DatabaseProblem,
+            DatabaseUnusable,
             match=rf"is newer than this program \(revision 0042, this program knows up to {REVISIONS[-1]}\); upgrade",
         ):
             attempt()
@@ -178,7 +178,7 @@ def test_somebody_elses_database_is_left_alone(database: DatabaseManager, engine
     with writing(engine) as conn:
         conn.exec_driver_sql(f"CREATE TABLE {table} (version_num)")
         conn.exec_driver_sql(f"INSERT INTO {table} VALUES ('abc')")  # noqa: S608 - a fixed list
-    with pytest.raises(DatabaseProblem, match="belongs to another program"):
+    with pytest.raises(DatabaseUnusable, match="belongs to another program"):
         database.prepare()
     with reading(engine) as conn:
         assert conn.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all() == [table]
