@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from db import endpoints
 from db.engine import open_engine, reading, writing
@@ -22,7 +22,7 @@ from fetcher.pipeline import CryptoDataFetcher
 from fetcher.planning import Planning
 from fetcher.recovery import RecoveryManager
 from fetcher.resilience.budget import Budget
-from fetcher.resilience.gate import Gate
+from fetcher.resilience.gate import Gate, Outlook
 from fetcher.resilience.health import Health
 from fetcher.router import APIRouter
 from fetcher.runbook import RunBook
@@ -30,13 +30,16 @@ from fetcher.storage import Storage
 from fetcher.validation import DataValidator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Engine
 
+    from fetcher.clients.base import Endpoint
     from fetcher.clock import Clock
     from fetcher.config import Config, SourceSettings
     from fetcher.model import Series
+
+G = TypeVar("G", bound=Gate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +95,22 @@ def _line(name: str, source: SourceSettings, engine: Engine, clock: Clock, healt
         known = source_clock(connection, name)
     ahead = 0 if known is None or known.seen_ms is None else known.clock_ms - known.seen_ms
     server = ServerClock(clock, ahead)
-    pool = client.endpoints[0].pool
-    gates = {endpoint: Gate(engine, clock, endpoint.key, endpoint.pool, owner) for endpoint in client.endpoints}
 
     def limits() -> tuple[int, int]:
         able = client.capabilities
         return max(1, able.weight_per_minute * able.budget_ms // MINUTE), able.budget_ms
 
-    budget = Budget(engine, clock, server, pool, limits)
-    return SourceLine(client, gates, budget, server, health, engine, clock, source.symbols)
+    budgets = {each.pool: Budget(engine, clock, server, each.pool, limits) for each in client.endpoints}
+    gates = open_gates(Gate, client.endpoints, engine, clock, owner)
+    return SourceLine(client, gates, budgets, server, health, engine, clock, source.symbols)
+
+
+def open_gates(
+    kind: type[G], ways_in: Iterable[Endpoint], engine: Engine, clock: Clock, owner: str
+) -> dict[Endpoint, G]:
+    """A gate before each endpoint, all with one look at the database."""
+    outlook = Outlook(engine, clock)
+    return {each: kind(engine, clock, each.key, each.pool, owner, outlook) for each in ways_in}
 
 
 def _ensure_endpoints(engine: Engine, lines: tuple[SourceLine, ...]) -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from fetcher.errors import CannotServe, RateLimited, RetryableError, SourceDown, SourceError, Stopped, UnknownSymbol
+from fetcher.errors import (
+    AuthenticationFailed,
+    BrokenAddress,
+    CannotServe,
+    RateLimited,
+    RetryableError,
+    SourceDown,
+    SourceError,
+    Stopped,
+    UnknownSymbol,
+)
 from fetcher.events import Attempt
 from fetcher.resilience.retry import TRIES, pauses
 
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
     from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
     from fetcher.line import SourceLine
-    from fetcher.resilience.gate import Gate
+    from fetcher.resilience.turns import Turn
 
 T = TypeVar("T")
 
@@ -50,51 +60,64 @@ class Attempts:
         failed: list[Endpoint] = []
         last: SourceError | None = None
         for attempt in range(tries):
-            if attempt and self._clock.wait(self._stop, max(next(waits), _asked_pause(last))):
+            asked = 0.0 if line.has_others(failed) else _asked_pause(last)  # others were not asked for a pause
+            if attempt and self._clock.wait(self._stop, max(next(waits), asked)):
                 break
-            endpoint, gate, probe = line.admit(avoid=failed)
+            endpoint, turn = line.admit(cost, self._stop, failed)
             try:
-                return self._try(line, (endpoint, gate, probe), cost, purpose, send, vital=vital)
+                return self._try(line, (endpoint, turn), purpose, send, vital=vital)
             except SourceError as error:
-                if not self._worth_another_try(line, error):
+                failed.append(endpoint)
+                if not self._worth_another_try(line, failed, error):
                     raise
                 last = error
-            failed.append(endpoint)
+            finally:
+                line.turns.ended(turn)
         if self._stop.is_set():
             raise Stopped("stopped while asking " + line.source)
         if last is not None and not isinstance(last, RetryableError):
             raise last
         raise SourceDown(f"{last} (tried {tries} times)") from last
 
-    def _worth_another_try(self, line: SourceLine, error: SourceError) -> bool:
-        """Whether to ask again here and now; SourceDown where the source wants a longer pause than a request waits."""
+    def _worth_another_try(self, line: SourceLine, failed: list[Endpoint], error: SourceError) -> bool:
+        """Whether to ask again here and now, the last of `failed` having failed.
+
+        Raises SourceDown where the last one left wants a longer pause than a request waits.
+        """
         match error:
             case RetryableError():
                 asked = _asked_pause(error)
-                if asked > LONGEST_PAUSE:
+                if asked > LONGEST_PAUSE and not line.has_others(failed):
                     raise SourceDown(str(error), self._clock.now_ms() + int(asked * 1000)) from error
                 return True
             case UnknownSymbol():
                 return False
-            case CannotServe():  # a host that answers 404 or the like may be no mirror at all: ask another
-                return line.has_others
-            case RateLimited():  # a host may turn us away that another of the source's does not
-                return line.has_others and not error.whole_pool
+            case CannotServe() if _asked_nobody(error):
+                return False
+            case CannotServe() | AuthenticationFailed():  # it may be no mirror at all, or the key of this way alone
+                return line.has_others(failed)
+            case RateLimited():  # a host may turn us away that another does not, an address or key have its own limit
+                return line.has_others(failed, without_pool=failed[-1].pool if error.whole_pool else None)
             case _:
                 return False
 
     def _try(
-        self, line: SourceLine, way_in: tuple[Endpoint, Gate, bool], cost: int, purpose: str,
-        send: Callable[[Endpoint], Answer[T]], *, vital: bool,
-    ) -> Answer[T]:  # fmt: skip
-        endpoint, gate, probe = way_in
-        line.budget.take(cost, self._stop)
-        probe = probe or gate.admit()  # again: a rest may have been asked for while this one waited for its weight
+        self,
+        line: SourceLine,
+        way_in: tuple[Endpoint, Turn],
+        purpose: str,
+        send: Callable[[Endpoint], Answer[T]],
+        *,
+        vital: bool,
+    ) -> Answer[T]:
+        endpoint, turn = way_in
+        gate, probe = turn.gate, turn.probe
         try:
             answer = send(endpoint)
         except RetryableError as error:
             if vital or error.record is None:
                 gate.failed(str(error))
+                line.turns.learn(turn, good=False)
             else:  # a time or symbol question answered badly says nothing of the candles behind the same door
                 gate.undecided(probe=probe)
             self._account(line, endpoint, purpose, error, error.record)
@@ -109,9 +132,14 @@ class Attempts:
                 gate.succeeded()
             else:
                 gate.undecided(probe=probe)
+            if _asked_nobody(error):
+                line.turns.refund(turn)
+            elif not isinstance(error, UnknownSymbol):  # where the question was wrong, all look alike in the end
+                line.turns.learn(turn, good=False)
             self._account(line, endpoint, purpose, error, error.record)
             raise
         gate.succeeded()
+        line.turns.learn(turn, good=True, seconds=answer.record.seconds if vital else None)
         self._account(line, endpoint, purpose, None, answer.record)
         return answer
 
@@ -119,13 +147,18 @@ class Attempts:
         self, line: SourceLine, endpoint: Endpoint, purpose: str, error: SourceError | None, record: HttpRecord | object
     ) -> None:
         now = self._clock.now_ms()
-        seconds = line.note_answer(record)
+        seconds = line.note_answer(endpoint, record)
         if error is None or (isinstance(error, CannotServe) and record is not None):
             line.health.answered(endpoint.key, seconds, now)  # the question was wrong, the answer was well
         elif not isinstance(error, CannotServe):  # else nobody was asked
             line.health.failed(endpoint.key, str(error), now)
         outcome = "ok" if error is None else type(error).__name__
         self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds))
+
+
+def _asked_nobody(error: SourceError) -> bool:
+    """Whether the client itself knew that the source cannot serve the question, wherever it is asked."""
+    return isinstance(error, CannotServe) and not isinstance(error, BrokenAddress) and error.record is None
 
 
 def _asked_pause(error: SourceError | None) -> float:

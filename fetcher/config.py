@@ -11,7 +11,18 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fetcher.errors import ConfigError
-from fetcher.values import BaseUrl, MarketId, Proxy, Seconds, StartMs, Symbol, TimeframeName, distinct, some
+from fetcher.values import (
+    BaseUrl,
+    MarketId,
+    Proxies,
+    Seconds,
+    StartMs,
+    Symbol,
+    TimeframeName,
+    Variables,
+    distinct,
+    some,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,13 +36,13 @@ class _Section(BaseModel):
 
 
 class BinanceSource(_Section):
-    """Binance's REST API, or mirrors of it: `base_urls` share the limits, which hold per address of this machine."""
+    """Binance's REST API, or mirrors of it: `base_urls` share the limits, which hold per asking address (`proxy`)."""
 
     client: Literal["binance"]
     base_urls: Annotated[list[BaseUrl], AfterValidator(some), AfterValidator(distinct)] = ["https://api.binance.com"]
     weight_per_minute: int = Field(default=6000, ge=20, le=1_000_000)
     timeout: Seconds = 10.0
-    proxy: Proxy | None = None
+    proxy: Proxies = (None,)
     symbols: dict[Symbol, MarketId] = {}
 
 
@@ -43,20 +54,20 @@ class CcxtSource(_Section):
     base_url: BaseUrl | None = None
     weight_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
     timeout: Seconds = 10.0
-    proxy: Proxy | None = None
+    proxy: Proxies = (None,)
     symbols: dict[Symbol, MarketId] = {}
 
 
 class CoinGeckoSource(_Section):
-    """CoinGecko's price index, a last resort: no volume, few timeframes, short history."""
+    """CoinGecko's price index, a last resort: no volume, few timeframes, short history; limits hold per key."""
 
     client: Literal["coingecko"]
     base_url: BaseUrl | None = None
-    api_key_env: str | None = None
+    api_key_env: Variables = ()
     plan: Literal["keyless", "demo", "pro"] = "keyless"
     weight_per_minute: int | None = Field(default=None, ge=1, le=100_000)
     timeout: Seconds = 15.0
-    proxy: Proxy | None = None
+    proxy: Proxies = (None,)
     symbols: dict[Symbol, MarketId] = {}
 
 
@@ -67,7 +78,7 @@ class YahooSource(_Section):
     base_url: BaseUrl | None = None
     weight_per_minute: int = Field(default=60, ge=1, le=100_000)
     timeout: Seconds = 15.0
-    proxy: Proxy | None = None
+    proxy: Proxies = (None,)
     symbols: dict[Symbol, MarketId] = {}
 
 

@@ -71,6 +71,10 @@ class UnknownSymbol(CannotServe):
     """The source does not list the symbol: configuration, or the next source."""
 
 
+class BrokenAddress(CannotServe):
+    """A way in that can never be asked (its host or proxy is no address): ask by another, mend the configuration."""
+
+
 class Unproven(SourceError):
     """The source has no such candles, but its answers do not prove it yet: ask again later."""
 
@@ -85,11 +89,12 @@ class Stopped(FetcherError):
 
 def most_hopeful(errors: Sequence[SourceError]) -> SourceError:
     """The one of several refusals to go by: that which ends soonest, else one that may end at all, else the first."""
-    passing = [(_ends_at(error), number) for number, error in enumerate(errors) if _ends_at(error) is not None]
+    passing = [(ends_at(error), number) for number, error in enumerate(errors) if ends_at(error) is not None]
     return errors[min(passing)[1]] if passing else errors[0]
 
 
-def _ends_at(error: SourceError) -> int | None:
+def ends_at(error: SourceError) -> int | None:
+    """When a refusal passes, ms UTC (0: at any time); None where it does not pass by itself."""
     match error:
         case RateLimited():
             return error.until_ms

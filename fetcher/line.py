@@ -12,20 +12,23 @@ from db.engine import reading, writing
 from db.series import source_clock
 from fetcher.clients.base import CandleRequest, Market
 from fetcher.clients.http import HttpRecord
-from fetcher.errors import RateLimited, SourceDown, SourceError, most_hopeful
 from fetcher.model import DAY
+from fetcher.resilience.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from threading import Event
 
     from sqlalchemy import Engine
 
     from fetcher.clients.base import Answer, BaseAPIClient, Endpoint
     from fetcher.clock import Clock, ServerClock
+    from fetcher.errors import RateLimited
     from fetcher.model import Timeframe
     from fetcher.resilience.budget import Budget
     from fetcher.resilience.gate import Gate
     from fetcher.resilience.health import Health
+    from fetcher.resilience.turns import Turn
     from fetcher.wire import WirePage
 
 _SYMBOLS_AGE_MS = DAY
@@ -39,7 +42,7 @@ class SourceLine:
         self,
         client: BaseAPIClient,
         gates: Mapping[Endpoint, Gate],
-        budget: Budget,
+        budgets: Mapping[str, Budget],
         server: ServerClock,
         health: Health,
         engine: Engine,
@@ -48,13 +51,15 @@ class SourceLine:
     ) -> None:
         self.client = client
         self.source = client.source
-        self.budget = budget
+        self.budgets = budgets  # by pool
         self.server = server
         self.health = health
         self._gates = gates
         self._engine = engine
         self._clock = clock
         self._symbols = symbols
+        self.turns = Turns(gates.values(), budgets, engine, clock)
+        self._by_key = {endpoint.key: endpoint for endpoint in gates}
         self._lock = Lock()
         self._clock_lock = Lock()
         self._markets_lock = Lock()  # held while the list is asked for, so that it is asked for once
@@ -64,23 +69,20 @@ class SourceLine:
         self._markets_again = 0.0
         self._proven_ms: int | None = None
 
-    @property
-    def has_others(self) -> bool:
-        """Whether there is more than one way in."""
-        return len(self._gates) > 1
+    def behind(self, gates: Mapping[Endpoint, Gate]) -> SourceLine:
+        """The same source, with the same budgets and clock, asked at these gates."""
+        return SourceLine(
+            self.client, gates, self.budgets, self.server, self.health, self._engine, self._clock, self._symbols
+        )
 
-    def admit(self, avoid: Collection[Endpoint] = ()) -> tuple[Endpoint, Gate, bool]:
-        """The first endpoint that may be asked, with its gate and whether this is its probe; else raises why not.
+    def has_others(self, tried: Collection[Endpoint], *, without_pool: str | None = None) -> bool:
+        """Whether there are more ways in than those that were tried, of other pools than `without_pool`."""
+        return any(each not in tried and each.pool != without_pool for each in self._gates)
 
-        Those to `avoid`, which have just failed, come last.
-        """
-        refusals: list[SourceError] = []
-        for endpoint, gate in sorted(self._gates.items(), key=lambda way_in: way_in[0] in avoid):
-            try:
-                return endpoint, gate, gate.admit()
-            except (RateLimited, SourceDown) as refusal:
-                refusals.append(refusal)
-        raise most_hopeful(refusals)
+    def admit(self, cost: int, stop: Event, avoid: Collection[Endpoint] = ()) -> tuple[Endpoint, Turn]:
+        """Whose turn it is, as Turns.admit says; those to `avoid` have just failed. Follow with `turns.ended`."""
+        turn = self.turns.admit(cost, stop, [endpoint.key for endpoint in avoid])
+        return self._by_key[turn.gate.endpoint], turn
 
     def candles(
         self,
@@ -200,11 +202,11 @@ class SourceLine:
 
     # what answers tell
 
-    def note_answer(self, record: HttpRecord | object) -> float:
-        """Count in what an answer says of used weight; returns the seconds it took (0 when there was none)."""
+    def note_answer(self, endpoint: Endpoint, record: HttpRecord | object) -> float:
+        """Count in what an answer says of its pool's used weight; returns the seconds it took (0 without an answer)."""
         if not isinstance(record, HttpRecord):
             return 0.0
         used = self.client.used_weight(record)
         if used is not None:
-            self.budget.saw(used, record.sent_at)
+            self.budgets[endpoint.pool].saw(used, record.sent_at)
         return record.seconds

@@ -15,6 +15,7 @@ from fetcher.model import Timeframe
 
 _LONGEST = 400 * 86400.0  # seconds; sockets and waits take no unbounded ones
 _LAST_START_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
+DIRECT = "direct"  # stands for no proxy among proxies
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
@@ -77,6 +78,30 @@ def _proxy(value: str) -> str:
     return url
 
 
+def _proxies(value: object) -> tuple[str | None, ...]:
+    """One proxy or several, None for the way without one; each is named once, and text wherever it is not null."""
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    found: list[str | None] = []
+    for number, each in enumerate(listed):
+        where = f"entry {number}: " if len(listed) > 1 else ""
+        if each is not None and not isinstance(each, str):
+            raise ValueError(f"{where}must be text like http://127.0.0.1:3128, or {DIRECT} for none")
+        try:
+            found.append(None if each is None or each == DIRECT else _proxy(each))
+        except ValueError as error:
+            raise ValueError(f"{where}{error}") from None
+    return tuple(distinct(some(found)))
+
+
+def _variables(value: object) -> tuple[str, ...]:
+    """The name of an environment variable, or several; what is wrong is not repeated: it may be the key itself."""
+    listed = value if isinstance(value, (list, tuple)) else [] if value is None else some([value])
+    for each in listed:
+        if not isinstance(each, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", each):
+            raise ValueError("needs the name of an environment variable like COINGECKO_API_KEY, or a list of them")
+    return tuple(distinct(list(listed)))
+
+
 def _has_host(url: str) -> bool:
     """Whether a URL names a host, and no port that cannot be."""
     try:
@@ -92,7 +117,7 @@ def _market_id(value: str) -> str:
     return value
 
 
-def distinct(value: list[str]) -> list[str]:
+def distinct(value: list[Any]) -> list[Any]:
     """Refuse a list that names an entry twice."""
     if len(set(value)) < len(value):
         raise ValueError("the same entry stands there twice; name each once")
@@ -111,5 +136,6 @@ StartMs = Annotated[int, BeforeValidator(_start_ms)]
 Symbol = Annotated[str, AfterValidator(_symbol)]
 TimeframeName = Annotated[Timeframe, BeforeValidator(_timeframe)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
-Proxy = Annotated[str, AfterValidator(_proxy)]
+Proxies = Annotated[tuple[str | None, ...], BeforeValidator(_proxies)]
+Variables = Annotated[tuple[str, ...], BeforeValidator(_variables)]
 MarketId = Annotated[str, AfterValidator(_market_id)]

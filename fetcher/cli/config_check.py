@@ -3,7 +3,8 @@
 JSON: `{"file", "database_url", "sources": [{"name", "client", "base_urls", "weight_per_minute", …}], "series":
 [{"symbol", "timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}, "warnings": [sentence]}`.
 `base_urls` is empty where the vendor's own hosts are asked, `weight_per_minute` null where it follows from exchange or
-plan; of ccxt also `exchange`, of coingecko `plan` and `api_key_env`.
+plan, `proxies` holds host and port of each (null: without one); of ccxt also `exchange`, of coingecko `plan` and
+`api_key_env` (a name, several names, or null).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from db.engine import checked_url
+from fetcher.cli.endpoints import ways_of
 from fetcher.cli.show import plain, put_json, put_table, utc
 from fetcher.cli.unfetched import later_starts
 from fetcher.clients.ccxt_library import check_exchange
+from fetcher.clients.ways import host_of
 from fetcher.errors import ConfigError
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.observe.progress import duration
@@ -77,10 +80,19 @@ def _source_words(source: SourceSettings) -> str:
     what = f"{source.client} {source.exchange}" if source.client == "ccxt" else source.client
     limit = source.weight_per_minute
     if source.client == "coingecko":
-        what += f", plan {source.plan}" + (f" (key from {source.api_key_env})" if source.api_key_env else "")
+        what += f", plan {source.plan}" + (
+            f" (key from {' and '.join(source.api_key_env)})" if source.api_key_env else ""
+        )
     where = f"at {', '.join(_base_urls(source))}" if _base_urls(source) else "at its own hosts"
+    if source.proxy != (None,):
+        where += f" through {' and '.join(each or 'no proxy' for each in _proxies(source))}"
     often = "as often as it allows" if limit is None else f"{limit:,} weight a minute"
-    return f"{what} {where}, {often}"
+    each = " each" if len({way.pool for way in ways_of(source)}) > 1 else ""
+    return f"{what} {where}, {often}{each}"
+
+
+def _proxies(source: SourceSettings) -> list[str | None]:
+    return [None if each is None else host_of(each) for each in source.proxy]
 
 
 def _base_urls(source: SourceSettings) -> list[str]:
@@ -90,12 +102,16 @@ def _base_urls(source: SourceSettings) -> list[str]:
 
 
 def _source_as_json(name: str, source: SourceSettings) -> dict[str, Any]:
-    own = {key: getattr(source, key) for key in ("exchange", "plan", "api_key_env") if hasattr(source, key)}
+    own: dict[str, Any] = {key: getattr(source, key) for key in ("exchange", "plan") if hasattr(source, key)}
+    if source.client == "coingecko":
+        names = source.api_key_env
+        own["api_key_env"] = list(names) if len(names) > 1 else next(iter(names), None)
     return {
         "name": name,
         "client": source.client,
         "base_urls": _base_urls(source),
         "weight_per_minute": source.weight_per_minute,
+        "proxies": _proxies(source),
         **own,
     }
 

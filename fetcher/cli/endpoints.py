@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from db.breakers import CLOSED, HALF_OPEN, OPEN
 from fetcher.cli.show import utc
+from fetcher.clients.ways import Way, ways
 from fetcher.model import MINUTE
 from fetcher.resilience.gate import REST_MS
 
@@ -41,8 +42,8 @@ _NOTHING = Account()
 class EndpointState:
     """One endpoint as people see it: `state`, why, until when it rests (ms UTC), and its budget.
 
-    `used` of `weight_limit` are spent in the current window of `budget_ms`. `hour` and `day` are None where it was not
-    asked for so long.
+    `used` of `weight_limit` are spent in the current window of `budget_ms`, by all endpoints of one `pool`. `hour` and
+    `day` are None where it was not asked for so long.
     """
 
     endpoint: str
@@ -60,6 +61,7 @@ class EndpointState:
     used: int = 0
     weight_limit: int | None = None
     budget_ms: int = MINUTE
+    pool: str | None = None
     hour: Spell | None = None
     day: Spell | None = None
 
@@ -75,35 +77,48 @@ def endpoint_states(
 ) -> list[EndpointState]:
     """Every endpoint of the configured sources with its budget; a source that was never asked has one state by itself.
 
-    Rows that are pools are named like their source. No client is asked for its endpoints: making one may cost a second.
+    Rows that are pools have a source's name, with a proxy or key where it has several. No client is asked for its
+    endpoints: making one may cost a second.
     """
-    rows = list(rows)
-    pools = {row.endpoint: row for row in rows if row.endpoint == row.source}
-    found = [
-        _state(row, pools.get(row.source), now_ms, account)
-        for row in rows
-        if row.source in config.sources and _is_configured(row, config.sources[row.source])
-    ]
+    by_name = {row.endpoint: row for row in rows}
+    found = []
+    for row in by_name.values():
+        way = _way_in(row, config.sources[row.source]) if row.source in config.sources else None
+        if way is not None:
+            found.append(_state(row, f"{row.source}{way.pool}", by_name, now_ms, account))
     known = {state.source for state in found}
     return found + [EndpointState(name, name, UNKNOWN) for name in config.sources if name not in known]
 
 
-def _is_configured(row: EndpointRow, settings: SourceSettings) -> bool:
-    """Whether the row is an endpoint (`SOURCE WAY_IN`) of the configuration: others are kept, but of no use now."""
-    way_in = row.endpoint.removeprefix(f"{row.source} ")
+def ways_of(settings: SourceSettings) -> tuple[Way, ...]:
+    """The proxies and keys by which a source is asked."""
+    return ways(settings.proxy, settings.api_key_env if settings.client == "coingecko" else ())
+
+
+def _way_in(row: EndpointRow, settings: SourceSettings) -> Way | None:
+    """By which way of the configuration the row's endpoint (`SOURCE SITE WAY`) is asked; None for one of no use now."""
+    name = row.endpoint.removeprefix(f"{row.source} ")
+    candidates = (way for way in ways_of(settings) if name.endswith(way.name))
+    return next((way for way in candidates if _is_site(name.removesuffix(way.name), settings)), None)
+
+
+def _is_site(site: str, settings: SourceSettings) -> bool:
     match settings.client:
         case "binance":
-            return way_in in settings.base_urls
+            return site in settings.base_urls
         case "ccxt":
-            return way_in == " ".join(filter(None, (f"ccxt:{settings.exchange}", settings.base_url)))
+            return site == " ".join(filter(None, (f"ccxt:{settings.exchange}", settings.base_url)))
     if settings.base_url is not None:
-        return way_in == settings.base_url
-    host = urlsplit(way_in).hostname or ""
+        return site == settings.base_url
+    host = "" if " " in site else urlsplit(site).hostname or ""
     paid = settings.client == "coingecko" and settings.plan == "pro"
     return host.endswith(_HOMES[settings.client]) and host.startswith("pro-") == paid
 
 
-def _state(row: EndpointRow, pool: EndpointRow | None, now_ms: int, account: Account) -> EndpointState:
+def _state(
+    row: EndpointRow, pool_name: str, by_name: Mapping[str, EndpointRow], now_ms: int, account: Account
+) -> EndpointState:
+    pool = by_name.get(pool_name)
     state, why, until = _judged(row, pool, now_ms)
     purse = pool if pool is not None and row.weight_limit is None else row
     span = account.spans.get(purse.endpoint, MINUTE)
@@ -111,7 +126,7 @@ def _state(row: EndpointRow, pool: EndpointRow | None, now_ms: int, account: Acc
     return EndpointState(
         row.endpoint, row.source, state, why, until, row.breaker, row.requests, row.errors, row.latency_ms,
         row.last_ok_ms, row.last_error, row.last_error_ms, purse.used if is_current else 0, purse.weight_limit, span,
-        account.hour.get(row.endpoint), account.day.get(row.endpoint),
+        purse.endpoint, account.hour.get(row.endpoint), account.day.get(row.endpoint),
     )  # fmt: skip
 
 

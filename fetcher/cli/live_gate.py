@@ -15,6 +15,11 @@ class LiveGate(Gate):
 
     rests: str | None = None  # why and until when runs leave this endpoint alone, in words
 
+    def refusal(self) -> RateLimited | SourceDown | None:
+        """Only what the exchange forbids every request from here."""
+        refused = super().refusal()
+        return refused if isinstance(refused, RateLimited) and refused.whole_pool else None
+
     def admit(self) -> bool:
         """Let the request through; RateLimited while the exchange forbids every request from here."""
         try:

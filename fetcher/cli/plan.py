@@ -43,7 +43,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a source may be asked: weight of a page, weight per minute, latency in ms, requests in flight."""
+    """How fast a source may be asked: a page's weight, weight per minute (all pools), latency in ms, workers."""
 
     weight: int
     per_minute: int
@@ -81,11 +81,13 @@ def total(costs: Iterable[tuple[Cost, str]], paces: Mapping[str, Pace]) -> Cost:
 
 def put_plan(call: Invocation, app: App, asked: Sequence[tuple[Series, Window]]) -> None:
     """Print what fetching these windows would take."""
-    paces = _paces(app)
     planned = app.planning.ranges(asked)
+    paces: dict[str, Pace] = {}
     costs: list[tuple[Series, Window, Cost, str]] = []
     for (series, window), jobs in zip(asked, planned, strict=True):
         source = next((line.source for line in app.router.lines_for(series)), series.sources[0])
+        if source not in paces:
+            paces[source] = _pace(app, source)
         costs.append((series, window, cost(jobs, series, app.router.page_slots(series), paces[source]), source))
     together = total([(each, source) for *_, each, source in costs], paces)
     if call.as_json:
@@ -99,16 +101,14 @@ def put_plan(call: Invocation, app: App, asked: Sequence[tuple[Series, Window]])
         typer.echo(f"Not known yet when these were listed, so it may be less: {', '.join(unlisted)}.")
 
 
-def _paces(app: App) -> dict[str, Pace]:
+def _pace(app: App, source: str) -> Pace:
+    """How fast the source that will serve may be asked; others are not looked at, since that may load a library."""
     with reading(app.engine) as connection:
         states = endpoint_states(endpoints.read_all(connection), app.config, app.clock.now_ms())
-    found = {}
-    for line in app.lines:
-        measured = [s.latency_ms for s in states if s.source == line.source and s.latency_ms is not None]
-        able = line.client.capabilities
-        latency = min(measured, default=USUAL_LATENCY_MS)
-        found[line.source] = Pace(able.candle_cost, able.weight_per_minute, latency, app.config.run.workers)
-    return found
+    client = next(line.client for line in app.lines if line.source == source)
+    latency = min((s.latency_ms for s in states if s.source == source and s.latency_ms), default=USUAL_LATENCY_MS)
+    able, pools = client.capabilities, len({endpoint.pool for endpoint in client.endpoints})
+    return Pace(able.candle_cost, able.weight_per_minute * pools, latency, app.config.run.workers)
 
 
 def _row(name: str, start: str, end: str, each: Cost) -> tuple[object, ...]:

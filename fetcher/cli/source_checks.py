@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fetcher.app import open_gates
 from fetcher.cli.checks import Check
 from fetcher.cli.live_gate import LiveGate
 from fetcher.clients.http import HttpRecord
 from fetcher.errors import CannotServe, ConfigError, SourceError, UnknownSymbol
 from fetcher.jobqueue import own_name
-from fetcher.line import SourceLine
 from fetcher.model import Timeframe
 from fetcher.observe.progress import duration
 from fetcher.runbook import write_health
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fetcher.app import App
     from fetcher.clients.base import Answer, Endpoint, Market
     from fetcher.config import WantedSeries
+    from fetcher.line import SourceLine
     from fetcher.wire import WirePage
 
 CLOCK_WRONG_MS = 1_000  # worth telling; it harms nothing, since the source's clock decides
@@ -56,8 +57,8 @@ def _endpoint_check(app: App, line: SourceLine, endpoint: Endpoint) -> Check:
     used = line.client.used_weight(record)
     if used is not None:
         message += f", {used:,} of {line.client.capabilities.weight_per_minute:,} weight used this minute"
-    if is_served and (key := getattr(app.config.sources[line.source], "api_key_env", None)):
-        message += f", the key from {key} is accepted"
+    if is_served and endpoint.way.key_env:
+        message += f", the key from {endpoint.way.key_env} is accepted"
     message += _clock_words(app, line, record, server_ms)
     if gate.rests:
         message += f"; {gate.rests} (`sources reset` ends that)"
@@ -96,10 +97,8 @@ def _market_id(app: App, line: SourceLine, symbols: list[str]) -> str:
 
 def _live(app: App, line: SourceLine, ways_in: Sequence[Endpoint]) -> tuple[SourceLine, list[LiveGate]]:
     """The same source with these ways in, asked even where runs would not."""
-    gates = {each: LiveGate(app.engine, app.clock, each.key, each.pool, own_name()) for each in ways_in}
-    symbols = app.config.sources[line.source].symbols
-    live = SourceLine(line.client, gates, line.budget, line.server, line.health, app.engine, app.clock, symbols)
-    return live, list(gates.values())
+    gates = open_gates(LiveGate, ways_in, app.engine, app.clock, own_name())
+    return line.behind(gates), list(gates.values())
 
 
 def _clock_words(app: App, line: SourceLine, record: HttpRecord, server_ms: int | None) -> str:

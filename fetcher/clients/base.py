@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from fetcher.clients.ways import DIRECT, Way, without_password
 from fetcher.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
@@ -21,15 +22,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One way in to a source: a mirror, key or proxy; endpoints of the same `pool` share one budget.
+    """One way in to a source: a mirror, by a proxy, with a key; endpoints of the same `pool` share one budget.
 
-    `key` names it in the database and to the user (`binance https://api.binance.com`) and holds no secret.
+    `key` names it in the database and to the user (`binance https://api.binance.com via 10.0.0.7:3128`) and holds no
+    secret.
     """
 
     key: str
     source: str
     base_url: str
     pool: str
+    way: Way = DIRECT
+
+
+def endpoints_of(source: str, sites: Mapping[str, str], by: Sequence[Way] = (DIRECT,)) -> tuple[Endpoint, ...]:
+    """Each site (its name, which shows no password, and its base URL) by each way; budgets are the ways'."""
+    return tuple(
+        Endpoint(f"{source} {without_password(name)}{way.name}", source, base_url, f"{source}{way.pool}", way)
+        for way in by
+        for name, base_url in sites.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)

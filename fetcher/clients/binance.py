@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 import numpy as np
 
-from fetcher.clients.base import BaseAPIClient, Capabilities, Endpoint, Market, Question
+from fetcher.clients.base import BaseAPIClient, Capabilities, Market, Question, endpoints_of
 from fetcher.clients.binance_errors import classify
-from fetcher.clients.http import HttpSession, without_password
+from fetcher.clients.http import HttpSession
+from fetcher.clients.ways import ways
 from fetcher.errors import BadPayload
 from fetcher.model import DAY, TIMEFRAMES
 from fetcher.wire import PAYLOAD_CHARACTERS, WIRE, Spoiled, WirePage, excerpt
@@ -24,7 +25,7 @@ from fetcher.wire import PAYLOAD_CHARACTERS, WIRE, Spoiled, WirePage, excerpt
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fetcher.clients.base import CandleRequest
+    from fetcher.clients.base import CandleRequest, Endpoint
     from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
     from fetcher.config import BinanceSource
@@ -102,7 +103,8 @@ def parse_symbols(body: bytes, source: str = "binance") -> list[Market]:
 class BinanceAPIClient(BaseAPIClient):
     """Binance spot, or anything that speaks its REST interface at one of `base_urls` (mirror, proxy, sandbox).
 
-    Times out after `timeout` = (connect, read) seconds; `weight_per_minute` is what one address may spend.
+    Times out after `timeout` = (connect, read) seconds; `weight_per_minute` is what one address may spend, and each of
+    `proxies` (None: without one) is an address.
     """
 
     route = "rest"
@@ -113,7 +115,7 @@ class BinanceAPIClient(BaseAPIClient):
         base_urls: Sequence[str],
         clock: Clock,
         timeout: tuple[float, float] = (5.0, 15.0),
-        proxy: str | None = None,
+        proxies: Sequence[str | None] = (None,),
         weight_per_minute: int = WEIGHT_PER_MINUTE,
     ) -> None:
         self.source = source
@@ -125,13 +127,10 @@ class BinanceAPIClient(BaseAPIClient):
             symbols_cost=20,
             weight_per_minute=weight_per_minute,
         )
-        # Limits are per address of the asking machine: every mirror draws on the same budget.
-        self.endpoints = tuple(
-            Endpoint(f"{source} {without_password(url.rstrip('/'))}", source, url.rstrip("/"), pool=source)
-            for url in base_urls
-        )
+        # Limits are per asking address: every mirror draws on the same budget.
+        self.endpoints = endpoints_of(source, {url.rstrip("/"): url.rstrip("/") for url in base_urls}, ways(proxies))
         self._clock = clock
-        self._http = HttpSession(clock, timeout, proxy)
+        self._http = HttpSession(clock, timeout)
 
     @classmethod
     def configured(cls, source: str, settings: BinanceSource, clock: Clock) -> Self:
@@ -166,7 +165,7 @@ class BinanceAPIClient(BaseAPIClient):
         )
 
     def _send(self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]) -> HttpRecord:
-        return self._http.get(endpoint.base_url, path, params)
+        return self._http.get(endpoint.base_url, path, params, endpoint.way.proxy)
 
     def _classify(self, record: HttpRecord) -> SourceError | None:
         return classify(record, self._clock.now_ms(), self.source)

@@ -10,7 +10,7 @@ import threading
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self
 
-from fetcher.clients.base import BaseAPIClient, Capabilities, Endpoint, Market, Question
+from fetcher.clients.base import BaseAPIClient, Capabilities, Market, Question, endpoints_of
 from fetcher.clients.ccxt_errors import classify
 from fetcher.clients.ccxt_library import Library, check_exchange, make_exchange
 from fetcher.clients.ccxt_page import check_grid, cut, misses, read_markets, read_page, read_time
@@ -23,17 +23,17 @@ from fetcher.clients.ccxt_venues import (
     rows_a_request,
     timeframes,
 )
-from fetcher.clients.http import without_password
 from fetcher.clients.recording import RecordingSessions
+from fetcher.clients.ways import ways
 from fetcher.clock import format_utc
 from fetcher.errors import CannotServe, ConfigError, RetryableError, SourceError
 from fetcher.model import MINUTE, Timeframe, Window
 from fetcher.wire import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from fetcher.clients.base import CandleRequest
+    from fetcher.clients.base import CandleRequest, Endpoint
     from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
     from fetcher.config import CcxtSource
@@ -58,19 +58,19 @@ class CcxtAPIClient(BaseAPIClient):
         exchange: str,
         clock: Clock,
         timeout: tuple[float, float] = (5.0, 15.0),
-        proxy: str | None = None,
+        proxies: Sequence[str | None] = (None,),
         base_url: str | None = None,
         weight_per_minute: int | None = None,
     ) -> None:
         check_exchange(exchange)
         self.source = source
-        where = f" {without_password(base_url)}" if base_url else ""
-        self.endpoints = (Endpoint(f"{source} ccxt:{exchange}{where}", source, base_url or "", pool=source),)
+        where = f" {base_url}" if base_url else ""
+        self.endpoints = endpoints_of(source, {f"ccxt:{exchange}{where}": base_url or ""}, ways(proxies))
         self._exchange_id = exchange
         self._clock = clock
         self._base_url = base_url
         self._weight_per_minute = weight_per_minute
-        self._sessions = RecordingSessions(clock, timeout, proxy)
+        self._sessions = RecordingSessions(clock, timeout)
         self._local = threading.local()
 
     @classmethod
@@ -84,7 +84,7 @@ class CcxtAPIClient(BaseAPIClient):
     @cached_property
     def capabilities(self) -> Capabilities:  # type: ignore[override]  # known only once ccxt is imported
         """What ccxt says that the exchange can do, less what is known to be otherwise."""
-        exchange = make_exchange(self._exchange_id, self._clock, None, None)
+        exchange = make_exchange(self._exchange_id, self._clock, None)
         if not exchange.has.get("spot") or exchange.has.get("fetchOHLCV") is not True:
             raise ConfigError(
                 f"{self.source}: ccxt has no spot candles of {self._exchange_id}; leave it out of `sources`"
@@ -140,9 +140,9 @@ class CcxtAPIClient(BaseAPIClient):
     def _symbols(self) -> Question[list[Market]]:
         return Question("markets", lambda body: read_markets(self._library().reading, body, self.source))
 
-    def _send(self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]) -> HttpRecord:  # noqa: ARG002 - there is one
+    def _send(self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]) -> HttpRecord:
         library = self._library()
-        outcome = library.ask(path, params)
+        outcome = library.ask(path, params, self._sessions.mine(endpoint.way.proxy))
         if outcome is None:
             said = excerpt(library.reading.failure or "no reason given", 100)
             raise CannotServe(f"{self.source}: ccxt would not ask {self._exchange_id} for {path}: {said}")
@@ -156,7 +156,7 @@ class CcxtAPIClient(BaseAPIClient):
     def _library(self) -> Library:
         library: Library | None = getattr(self._local, "library", None)
         if library is None:
-            library = Library(self._exchange_id, self._clock, self._sessions.mine(), self._base_url)
+            library = Library(self._exchange_id, self._clock, self._base_url)
             self._local.library = library
         return library
 

@@ -55,7 +55,7 @@ def check_exchange(exchange_id: str) -> None:
         raise ConfigError(f"ccxt knows no exchange {exchange_id!r}; {advice}")
 
 
-def make_exchange(exchange_id: str, clock: Clock, session: RecordingSession | None, base_url: str | None) -> Any:  # noqa: ANN401 - generated code without types
+def make_exchange(exchange_id: str, clock: Clock, base_url: str | None) -> Any:  # noqa: ANN401 - generated code without types
     """An exchange object that has asked nothing yet: spot markets only, no throttle and no clock of its own.
 
     `base_url` stands in for every host of the exchange; the paths stay.
@@ -63,8 +63,6 @@ def make_exchange(exchange_id: str, clock: Clock, session: RecordingSession | No
     check_exchange(exchange_id)
     ccxt = import_module("ccxt")
     settings: dict[str, object] = {"enableRateLimit": False, "options": {"defaultType": "spot"}}
-    if session is not None:
-        settings["session"] = session
     exchange = getattr(ccxt, exchange_id)(settings)
     exchange.logger.setLevel(logging.WARNING)  # at debug level it would log every header and body
     exchange.milliseconds = clock.now_ms
@@ -82,21 +80,23 @@ def make_exchange(exchange_id: str, clock: Clock, session: RecordingSession | No
 class Library:
     """One thread's exchange; `ask` runs one of its methods and tells what was exchanged and what ccxt made of it."""
 
-    def __init__(self, exchange_id: str, clock: Clock, session: RecordingSession, base_url: str | None) -> None:
-        self._session = session
-        self._exchange = make_exchange(exchange_id, clock, session, base_url)
+    def __init__(self, exchange_id: str, clock: Clock, base_url: str | None) -> None:
+        self._exchange = make_exchange(exchange_id, clock, base_url)
         self._exchange.parse_ohlcvs = self._keep_rows
         self._stubs: dict[str, dict[str, object]] = {}
         self._rows: list[tuple[object, list[Any] | None]] | None = None
         self.reading = Reading()
 
-    def ask(self, what: str, params: Mapping[str, str | int]) -> HttpRecord | SourceError | None:
-        """Run `candles` (market, timeframe, limit, perhaps since and until in ms), `time` or `markets`.
+    def ask(
+        self, what: str, params: Mapping[str, str | int], session: RecordingSession
+    ) -> HttpRecord | SourceError | None:
+        """Run `candles` (market, timeframe, limit, perhaps since and until in ms), `time` or `markets` over a session.
 
         Returns the last answer, or why none came; None when ccxt would not even ask. `reading` holds its own result.
         """
         ccxt = import_module("ccxt")
-        self._session.clear()
+        self._exchange.session = session
+        session.clear()
         self._rows = None
         value: object = None
         failure, hint = "", None
@@ -107,7 +107,7 @@ class Library:
         except _STUMBLES as error:
             failure = f"{type(error).__name__}: {error}"
         self.reading = Reading(value, self._rows, failure, hint)
-        return self._session.last()
+        return session.last()
 
     def _call(self, what: str, params: Mapping[str, str | int]) -> object:
         if what == "time":

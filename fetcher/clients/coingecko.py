@@ -15,22 +15,23 @@ from urllib.parse import quote
 
 from requests import RequestException
 
-from fetcher.clients.base import Answer, BaseAPIClient, Capabilities, Endpoint, Market, Question
+from fetcher.clients.base import Answer, BaseAPIClient, Capabilities, Market, Question, endpoints_of
 from fetcher.clients.coingecko_coins import coin_id, in_parts
 from fetcher.clients.coingecko_errors import classify
 from fetcher.clients.coingecko_parse import parse_coins, parse_ohlc
-from fetcher.clients.http import HttpRecord, without_password
+from fetcher.clients.http import HttpRecord
 from fetcher.clients.recording import RecordingSessions
 from fetcher.clients.spans import cut, span_of
+from fetcher.clients.ways import ways
 from fetcher.clock import ServerClock, parse_utc
 from fetcher.errors import CannotServe, ConfigError, RetryableError, SourceError
 from fetcher.model import DAY, HOUR, MINUTE, SECOND
 from fetcher.wire import WirePage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
-    from fetcher.clients.base import CandleRequest
+    from fetcher.clients.base import CandleRequest, Endpoint
     from fetcher.clock import Clock
     from fetcher.config import CoinGeckoSource
     from fetcher.model import Window
@@ -56,10 +57,10 @@ _PAID_SINCE = parse_utc("2018-02-09")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A plan (`keyless`, `demo`, `pro`) and its key, which shows nowhere."""
+    """A plan (`keyless`, `demo`, `pro`) and its keys by the name of their variable; they show nowhere."""
 
     plan: str = "keyless"
-    key: str | None = field(default=None, repr=False)
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 KEYLESS = Access()
@@ -69,7 +70,8 @@ class CoinGeckoAPIClient(BaseAPIClient):
     """CoinGecko by the plan of `access`, or what speaks its interface at `base_url`.
 
     A market id is a coin's id, for another quote than USD followed by it: `bitcoin`, `ethereum/btc`. The key travels in
-    a header, never in an address. Times out after `timeout` = (connect, read) seconds.
+    a header, never in an address. `calls_per_minute` is what each key may spend, or without keys each of `proxies`
+    (None: without one). Times out after `timeout` = (connect, read) seconds.
     """
 
     route = "rest"
@@ -84,7 +86,7 @@ class CoinGeckoAPIClient(BaseAPIClient):
         *,
         access: Access = KEYLESS,
         base_url: str | None = None,
-        proxy: str | None = None,
+        proxies: Sequence[str | None] = (None,),
         calls_per_minute: int | None = None,
         symbols: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -102,10 +104,10 @@ class CoinGeckoAPIClient(BaseAPIClient):
             max_span=MappingProxyType(dict(_LOOK_BACK) | (dict(_PAID_SPANS) if paid else {})),
             has_volume=False,
         )
-        self.endpoints = (Endpoint(f"{source} {without_password(url)}", source, url, pool=source),)
+        self.endpoints = endpoints_of(source, {url: url}, ways(proxies, tuple(access.keys)))
         self._clock = clock
-        self._sessions = RecordingSessions(clock, timeout, proxy)
-        self._headers = {KEY_HEADERS[access.plan]: access.key} if access.key else {}
+        self._sessions = RecordingSessions(clock, timeout)
+        self._headers = {env: {KEY_HEADERS[access.plan]: key} for env, key in access.keys.items()}
         self._configured_ids = symbols
 
     @classmethod
@@ -115,9 +117,9 @@ class CoinGeckoAPIClient(BaseAPIClient):
             source,
             clock,
             (min(settings.timeout, LONGEST_CONNECT), settings.timeout),
-            access=Access(settings.plan, _key(source, settings.plan, settings.api_key_env)),
+            access=Access(settings.plan, _keys(source, settings.plan, settings.api_key_env)),
             base_url=settings.base_url,
-            proxy=settings.proxy,
+            proxies=settings.proxy,
             calls_per_minute=settings.weight_per_minute,
             symbols=settings.symbols,
         )
@@ -184,8 +186,8 @@ class CoinGeckoAPIClient(BaseAPIClient):
         """Have pycoingecko's method `path` ask, and take what our session recorded of it."""
         from pycoingecko import CoinGeckoAPI  # type: ignore[import-untyped]
 
-        session = self._sessions.mine()
-        session.headers.update(self._headers)
+        session = self._sessions.mine(endpoint.way.proxy)
+        session.headers.update(self._headers.get(endpoint.way.key_env or "", {}))  # replaces the key of another call
         session.clear()
         library = CoinGeckoAPI(retries=0)
         library.session = session  # its own would sleep through a Retry-After and put the key in the address
@@ -207,17 +209,24 @@ def _days(name: str, window: Window, now: int) -> int:
     return next((days for days in _DAYS[name] if window.start >= now - days * DAY + step), _DAYS[name][-1])
 
 
-def _key(source: str, plan: str, variable: str | None) -> str | None:
-    """The key from the environment; ConfigError where the plan needs one that is not there."""
+def _keys(source: str, plan: str, variables: Sequence[str]) -> dict[str, str]:
+    """The keys from the environment, by variable; ConfigError where the plan needs one that is not there."""
     if plan == "keyless":
-        if variable:
+        if variables:
             raise ConfigError(f"sources.{source}: api_key_env needs plan: demo or plan: pro, whichever the key is for")
-        return None
-    if not variable:
+        return {}
+    if not variables:
         raise ConfigError(f"sources.{source}: plan {plan} needs a key; name its environment variable in api_key_env")
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(f"sources.{source}: the environment variable {variable} holds no key; set it or drop plan")
-    if not key.isascii() or not key.isprintable():
-        raise ConfigError(f"sources.{source}: the environment variable {variable} holds characters that no key has")
-    return key
+    keys: dict[str, str] = {}
+    for variable in variables:
+        key = os.environ.get(variable, "").strip()
+        if not key:
+            raise ConfigError(
+                f"sources.{source}: the environment variable {variable} holds no key; set it or drop plan"
+            )
+        if not key.isascii() or not key.isprintable():
+            raise ConfigError(f"sources.{source}: the environment variable {variable} holds characters that no key has")
+        if key in keys.values():  # its calls would be counted twice over
+            raise ConfigError(f"sources.{source}: the environment variable {variable} holds the key of another one")
+        keys[variable] = key
+    return keys

@@ -16,7 +16,8 @@ import requests
 import urllib3
 from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema
 
-from fetcher.errors import BadPayload, CannotServe, RetryableError
+from fetcher.clients.ways import host_of, without_password
+from fetcher.errors import BadPayload, BrokenAddress, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 64 * 2**20  # the longest real answer, a full symbol list, has some 20 MB
 _CHUNK = 2**18
 _SECRET = re.compile(r"key|token|secret|signature|password", re.IGNORECASE)
-_USER = re.compile(r"//[^?#]*@")  # up to the last @: a password with a slash in it is hidden too
 TRANSPORT_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _BROKEN_ADDRESS = (InvalidURL, InvalidSchema, MissingSchema, InvalidProxyURL, UnicodeError)
 
@@ -49,26 +49,27 @@ class HttpRecord:
 
 
 class HttpSession:
-    """GET requests with connections kept open per thread; certificates are always verified, redirects never followed.
+    """GET requests with connections kept open per thread and proxy; certificates verified, redirects never followed.
 
     `timeout` is (connect, read) in real seconds: how long a connection may take, and each wait for more of an answer. A
     whole answer gets connect + 3 x read seconds. Nothing is retried here, and the environment's proxies are not used.
     """
 
-    def __init__(self, clock: Clock, timeout: tuple[float, float], proxy: str | None = None) -> None:
+    def __init__(self, clock: Clock, timeout: tuple[float, float]) -> None:
         self._clock = clock
         self._timeout = timeout
-        self._proxy = proxy
         self._local = threading.local()
         self._sessions: WeakSet[requests.Session] = WeakSet()  # a thread's session goes with its thread
         self._lock = threading.Lock()
 
-    def get(self, base_url: str, path: str, params: Mapping[str, str | int] | None = None) -> HttpRecord:
-        """One request; RetryableError when no whole answer came, CannotServe when the address cannot be used at all."""
+    def get(
+        self, base_url: str, path: str, params: Mapping[str, str | int] | None = None, proxy: str | None = None
+    ) -> HttpRecord:
+        """One request; RetryableError when no whole answer came, BrokenAddress when the address can never be used."""
         base = base_url.rstrip("/") + quote(path)
         sent_at = self._clock.elapsed()
         try:
-            with self._session().get(
+            with self._session(proxy).get(
                 f"{base}?{urlencode(params)}" if params else base,
                 timeout=self._timeout,
                 allow_redirects=False,
@@ -78,7 +79,7 @@ class HttpSession:
                 status, headers = response.status_code, response.headers
         except TRANSPORT_FAILURES as error:
             # Its text is a dump of pools and objects.
-            raise transport_failure(error, base_url, self._timeout, self._proxy) from None
+            raise transport_failure(error, base_url, self._timeout, proxy) from None
         return HttpRecord(_shown(base, params or {}), status, headers, body, sent_at, self._clock.elapsed() - sent_at)
 
     def close(self) -> None:
@@ -87,16 +88,17 @@ class HttpSession:
             for session in self._sessions:
                 session.close()
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
+    def _session(self, proxy: str | None) -> requests.Session:
+        mine: dict[str | None, requests.Session] = self._local.__dict__.setdefault("sessions", {})
+        session = mine.get(proxy)
         if session is None:
             session = requests.Session()
             session.trust_env = False
             session.headers["User-Agent"] = "candle-fetcher"
             session.headers["Accept-Encoding"] = "gzip"
-            if self._proxy:
-                session.proxies = {"http": self._proxy, "https": self._proxy}
-            self._local.session = session
+            if proxy:
+                session.proxies = {"http": proxy, "https": proxy}
+            mine[proxy] = session
             with self._lock:
                 self._sessions.add(session)
         return session
@@ -121,13 +123,13 @@ def read_body(response: requests.Response, clock: Clock, sent_at: float, timeout
 
 
 def transport_failure(error: Exception, url: str, timeout: tuple[float, float], proxy: str | None) -> SourceError:
-    """What became of a request to `url` that brought no whole answer: RetryableError, or CannotServe if none can."""
+    """What became of a request to `url` that brought no whole answer: RetryableError, or BrokenAddress if none can."""
     host = host_of(url) or "(no host)"
     if proxy:
         host = f"{host} through the proxy {host_of(proxy)}"
     causes = list(_causes(error))
     if any(isinstance(cause, _BROKEN_ADDRESS) for cause in causes):
-        return CannotServe(f"{host} cannot be asked: the address is broken; check base_urls and proxy")
+        return BrokenAddress(f"{host} cannot be asked: the address is broken; check base_urls and proxy")
     return RetryableError(f"{host} {_what_happened(causes, timeout)}")
 
 
@@ -135,17 +137,6 @@ def shown_url(url: str) -> str:
     """An address with its query as it may be logged: no user, no password, no value of a parameter that is a secret."""
     base, _, query = url.partition("?")
     return _shown(base, dict(parse_qsl(query.partition("#")[0], keep_blank_values=True)))
-
-
-def host_of(url: str) -> str:
-    """Host and port of an address, without the user and password that it may hold."""
-    bare = without_password(url if "//" in url else f"//{url}")
-    return re.split(r"[/?#]", bare.partition("//")[2], maxsplit=1)[0]
-
-
-def without_password(url: str) -> str:
-    """The address without the user and password that it may hold."""
-    return _USER.sub("//", url, count=1)
 
 
 def _shown(base: str, params: Mapping[str, str | int]) -> str:

@@ -104,25 +104,23 @@ class RecordingSession(requests.Session):
 
 
 class RecordingSessions:
-    """One RecordingSession per thread, made when a thread first asks; a thread's session goes with its thread."""
+    """One RecordingSession per thread and proxy, made when it is first wanted; a thread's sessions go with it."""
 
-    def __init__(
-        self, clock: Clock, timeout: tuple[float, float], proxy: str | None = None, *, follow: bool = False
-    ) -> None:
+    def __init__(self, clock: Clock, timeout: tuple[float, float], *, follow: bool = False) -> None:
         self._clock = clock
         self._timeout = timeout
-        self._proxy = proxy
         self._follow = follow
         self._local = threading.local()
         self._sessions: WeakSet[RecordingSession] = WeakSet()
         self._lock = threading.Lock()
 
-    def mine(self) -> RecordingSession:
-        """The calling thread's session."""
-        session: RecordingSession | None = getattr(self._local, "session", None)
+    def mine(self, proxy: str | None = None) -> RecordingSession:
+        """The calling thread's session for a proxy (None: without one)."""
+        mine: dict[str | None, RecordingSession] = self._local.__dict__.setdefault("sessions", {})
+        session = mine.get(proxy)
         if session is None:
-            session = RecordingSession(self._clock, self._timeout, self._proxy, follow=self._follow)
-            self._local.session = session
+            session = RecordingSession(self._clock, self._timeout, proxy, follow=self._follow)
+            mine[proxy] = session
             with self._lock:
                 self._sessions.add(session)
         return session

@@ -8,10 +8,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
-from fetcher.clients.base import BaseAPIClient, Capabilities, Endpoint, Market, Question
-from fetcher.clients.http import without_password
+from fetcher.clients.base import BaseAPIClient, Capabilities, Market, Question, endpoints_of
 from fetcher.clients.recording import RecordingSessions
 from fetcher.clients.spans import cut, span_of
+from fetcher.clients.ways import ways
 from fetcher.clients.yahoo_chart import parse_chart
 from fetcher.clients.yahoo_errors import classify
 from fetcher.clients.yahoo_library import ask_chart
@@ -19,9 +19,9 @@ from fetcher.errors import CannotServe
 from fetcher.model import DAY, HOUR, MINUTE, SECOND, Timeframe
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
-    from fetcher.clients.base import CandleRequest
+    from fetcher.clients.base import CandleRequest, Endpoint
     from fetcher.clients.http import HttpRecord
     from fetcher.clock import Clock
     from fetcher.config import YahooSource
@@ -58,7 +58,7 @@ class YahooFinanceAPIClient(BaseAPIClient):
         timeout: tuple[float, float] = (5.0, 15.0),
         *,
         base_url: str | None = None,
-        proxy: str | None = None,
+        proxies: Sequence[str | None] = (None,),
         requests_per_minute: int = REQUESTS_PER_MINUTE,
         symbols: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -76,10 +76,10 @@ class YahooFinanceAPIClient(BaseAPIClient):
             omits_empty=True,
         )
         url = (base_url or HOST).rstrip("/")
-        self.endpoints = (Endpoint(f"{source} {without_password(url)}", source, url, pool=source),)
+        self.endpoints = endpoints_of(source, {url: url}, ways(proxies))
         self._clock = clock
         self._redirected = base_url is not None
-        self._sessions = RecordingSessions(clock, timeout, proxy)
+        self._sessions = RecordingSessions(clock, timeout)
         self._tickers = symbols
 
     @classmethod
@@ -90,7 +90,7 @@ class YahooFinanceAPIClient(BaseAPIClient):
             clock,
             (min(settings.timeout, LONGEST_CONNECT), settings.timeout),
             base_url=settings.base_url,
-            proxy=settings.proxy,
+            proxies=settings.proxy,
             requests_per_minute=settings.weight_per_minute,
             symbols=settings.symbols,
         )
@@ -142,7 +142,7 @@ class YahooFinanceAPIClient(BaseAPIClient):
     def _send(self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]) -> HttpRecord:
         """Have yfinance ask for the chart of the ticker `path`."""
         base_url = endpoint.base_url if self._redirected else None
-        return ask_chart(self._sessions.mine(), base_url, path, params)
+        return ask_chart(self._sessions.mine(endpoint.way.proxy), base_url, path, params)
 
     def _classify(self, record: HttpRecord) -> SourceError | None:
         return classify(record, self._clock.now_ms(), self.source)

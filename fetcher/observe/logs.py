@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import secrets
 import sys
@@ -14,7 +15,7 @@ from fetcher.clock import format_utc
 from fetcher.events import Attempt, CrossChecked, JobEnded, PageStored, Planned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from fetcher.clock import Clock
     from fetcher.config import Config
@@ -50,10 +51,13 @@ def level_of(configured: str, verbosity: int) -> int:
     return logging.getLevelNamesMapping()[configured.upper()]
 
 
-def secrets_of(config: Config) -> tuple[str, ...]:
-    """What no line may hold: users and passwords of proxies and of the database, as written and decoded."""
-    urls = [config.database_url, *(source.proxy for source in config.sources.values() if source.proxy)]
-    found: set[str] = set()
+def secrets_of(config: Config, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """What no line may hold: users and passwords of proxies and of the database, as written and decoded; every key."""
+    urls = [config.database_url, *(proxy for source in config.sources.values() for proxy in source.proxy if proxy)]
+    variables = (
+        env for source in config.sources.values() if source.client == "coingecko" for env in source.api_key_env
+    )
+    found = {environment.get(env, "").strip() for env in variables}
     for url in urls:
         userinfo = urlsplit(url).netloc.rpartition("@")[0]
         password = userinfo.partition(":")[2]

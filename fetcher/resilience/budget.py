@@ -45,6 +45,7 @@ class Budget:
         self._span_start = -1
         self._left = 0
         self._seen = 0
+        self._is_full = False
 
     def take(self, cost: int, stop: Event) -> None:
         """Wait until `cost` weight may be spent, and spend it; raises Stopped when `stop` is set first."""
@@ -54,6 +55,31 @@ class Budget:
                 return
             self._clock.wait(stop, seconds)
         raise Stopped("stopped while waiting for request weight")
+
+    def take_now(self, cost: int) -> float:
+        """Spend `cost` weight if it may be spent now: 0.0, else the seconds until it is worth trying again."""
+        while (seconds := self._try(cost)) == 0.0:
+            continue  # a busy database kept us waiting until the span was over: look again
+        return 0.0 if seconds is None else seconds
+
+    def give_back(self, cost: int) -> None:
+        """Weight that was taken and not sent for, to whoever asks next in this process and span."""
+        limit, span = self._limits
+        with self._lock:
+            if self._server.guess_ms() // span * span == self._span_start:
+                self._left = min(limit, self._left + min(cost, limit))
+
+    def share_left(self, window_ms: int | None, used: int) -> float:
+        """The share (0 … 1) of the current span's weight that this process may still get.
+
+        `used` is what all processes have reserved in the window that began at `window_ms`, as the database has it.
+        """
+        limit, span = self._limits
+        with self._lock:
+            start = self._server.guess_ms() // span * span
+            here = start == self._span_start
+            left = limit - (used if window_ms == start else 0) + (self._left if here else 0)
+            return max(0.0, min(left, limit - (self._seen if here else 0)) / limit)
 
     def saw(self, used: int, sent_at: float) -> None:
         """Count in what the exchange says this address has used in the span of a request sent at `sent_at`."""
@@ -79,13 +105,15 @@ class Budget:
             if left_ms <= guard:
                 return left_ms / 1000
             if start != self._span_start:
-                self._span_start, self._left, self._seen = start, 0, 0
-            if self._left < cost:
+                self._span_start, self._left, self._seen, self._is_full = start, 0, 0, False
+            if self._left < cost and not self._is_full:
                 with writing(self._engine) as connection:
-                    self._left += endpoints.reserve(
+                    granted = endpoints.reserve(
                         connection, self._pool, start, cost * BLOCK_REQUESTS, limit, self._seen + self._left,
                         span_ms=span,
                     )  # fmt: skip
+                self._left += granted
+                self._is_full = granted < cost * BLOCK_REQUESTS  # nobody gives back: the span has no more for anyone
                 if self._server.guess_ms() - start >= span - guard:
                     return 0.0  # a busy database kept us waiting until the span was over: look again
             if self._left < cost:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ from fetcher.errors import RateLimited, SourceDown
 from fetcher.model import DAY, MINUTE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Connection, Engine
 
     from db.endpoints import EndpointRow
@@ -25,45 +29,79 @@ REST_MS = 60_000  # of an open breaker, before it is probed
 PROBE_MS = 30_000  # a probe that was killed frees the breaker after this
 
 
+class Outlook:
+    """What the database says of all endpoints, looked at by many threads at once and many gates."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lock = Lock()
+        self._seen: tuple[float, dict[str, EndpointRow]] | None = None
+        self._rests: dict[str, RateLimited] = {}  # on their way into the database
+
+    def row(self, name: str) -> EndpointRow:
+        """An endpoint or pool as of a moment ago."""
+        with self._lock:
+            seen = self._seen
+            if seen is None or self._clock.elapsed() - seen[0] > _FRESH_SECONDS:
+                with reading(self._engine) as connection:
+                    rows = {row.endpoint: row for row in endpoints.read_all(connection)}
+                self._seen = seen = (self._clock.elapsed(), rows)
+            row, rest = seen[1].get(name), self._rests.get(name)
+        if row is None:
+            raise LookupError(f"endpoint {name} has no row; app.build makes one for each")
+        if rest is None or (row.stop_until or 0) >= rest.until_ms:
+            return row
+        return replace(row, stop_until=rest.until_ms, stop_reason=str(rest))
+
+    @contextmanager
+    def resting(self, name: str, error: RateLimited) -> Iterator[None]:
+        """Let a rest hold for all threads at once, while it is being written down: that may wait for other writers."""
+        with self._lock:
+            self._rests[name] = error
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._rests.pop(name, None)
+                self._seen = None
+
+    def look_again(self) -> None:
+        """Forget what was last seen of the database, also what is being read just now."""
+        with self._lock:
+            self._seen = None
+
+
 class Gate:
     """One endpoint's admission: rests asked for by the exchange and breaker states hold across processes."""
 
-    def __init__(self, engine: Engine, clock: Clock, endpoint: str, pool: str, owner: str) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, endpoint: str, pool: str, owner: str, outlook: Outlook | None = None
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self.endpoint = endpoint
         self.pool = pool
         self._owner = owner
-        self._lock = Lock()
-        self._seen: tuple[float, EndpointRow, EndpointRow] | None = None
+        self._outlook = outlook or Outlook(engine, clock)
+
+    def refusal(self) -> RateLimited | SourceDown | None:
+        """Why no request is let through now; None where one may be. Claims nothing."""
+        return self._judged(*self._look())
 
     def admit(self) -> bool:
         """Let a request through, or raise RateLimited or SourceDown; True for a half-open breaker's one probe."""
         row, pool = self._look()
-        now = self._clock.now_ms()
-        for place in (pool, row):
-            if place.stop_until is not None and now < place.stop_until <= now + LONGEST_REST_MS:
-                raise RateLimited(
-                    f"{self.endpoint} rests until {format_utc(place.stop_until)}: {place.stop_reason}",
-                    place.stop_until,
-                    whole_pool=place is pool,
-                )
+        refused = self._judged(row, pool)
+        if refused is not None:
+            raise refused
         if row.breaker == breakers.CLOSED:
             return False
-        if row.breaker == breakers.OPEN:
-            resting = (row.opened_ms or 0) + REST_MS
-            if resting > now + REST_MS + SKEW_MS:  # opened by a clock that was ahead
-                resting = now
-        else:  # somebody's probe is on its way: its outcome is a matter of seconds
-            resting = min(row.probe_until or 0, now + _PROBE_LOOK_MS)
-        if resting > now:
-            raise SourceDown(
-                f"{self.endpoint} rests until {format_utc(resting)} after failing: {row.last_error}", resting
-            )
+        now = self._clock.now_ms()
         until = now + PROBE_MS
         with writing(self._engine) as connection:
             claimed = breakers.claim_probe(connection, self.endpoint, self._owner, now, until)
-        self._seen = None
+        self.look_again()
         if not claimed:
             raise SourceDown(f"{self.endpoint} is being probed after failing: {row.last_error}", until)
         return True
@@ -92,17 +130,44 @@ class Gate:
         if probe:
             with writing(self._engine) as connection:
                 breakers.release_probe(connection, self.endpoint)
-            self._seen = None
+            self.look_again()
 
     def rest(self, error: RateLimited) -> None:
         """Stop this endpoint, or everything that shares its address, until the error's time."""
-        with writing(self._engine) as connection:
-            endpoints.stop(connection, self.pool if error.whole_pool else self.endpoint, error.until_ms, str(error))
-        self.look_again()
+        name = self.pool if error.whole_pool else self.endpoint
+        with self._outlook.resting(name, error), writing(self._engine) as connection:
+            endpoints.stop(connection, name, error.until_ms, str(error))
 
     def look_again(self) -> None:
         """Forget what was last seen of the database."""
-        self._seen = None
+        self._outlook.look_again()
+
+    def state(self) -> tuple[EndpointRow, EndpointRow]:
+        """The endpoint and its pool as the database had them a moment ago."""
+        return self._look()
+
+    def _judged(self, row: EndpointRow, pool: EndpointRow) -> RateLimited | SourceDown | None:
+        now = self._clock.now_ms()
+        for place in (pool, row):
+            if place.stop_until is not None and now < place.stop_until <= now + LONGEST_REST_MS:
+                return RateLimited(
+                    f"{self.endpoint} rests until {format_utc(place.stop_until)}: {place.stop_reason}",
+                    place.stop_until,
+                    whole_pool=place is pool,
+                )
+        if row.breaker == breakers.CLOSED:
+            return None
+        if row.breaker == breakers.OPEN:
+            resting = (row.opened_ms or 0) + REST_MS
+            if resting > now + REST_MS + SKEW_MS:  # opened by a clock that was ahead
+                resting = now
+        else:  # somebody's probe is on its way: its outcome is a matter of seconds
+            resting = min(row.probe_until or 0, now + _PROBE_LOOK_MS)
+        if resting > now:
+            return SourceDown(
+                f"{self.endpoint} rests until {format_utc(resting)} after failing: {row.last_error}", resting
+            )
+        return None
 
     def _report(self, *, succeeded: bool, error: str | None = None) -> None:
         from fetcher.resilience.breaker import BreakerState, after_outcome  # noqa: PLC0415 (a healthy run needs it not)
@@ -117,17 +182,10 @@ class Gate:
             )
             if error is not None:
                 breakers.note_error(connection, self.endpoint, error, now)
-        self._seen = None
+        self.look_again()
 
     def _look(self) -> tuple[EndpointRow, EndpointRow]:
-        with self._lock:
-            seen = self._seen
-            if seen is None or self._clock.elapsed() - seen[0] > _FRESH_SECONDS:
-                with reading(self._engine) as connection:
-                    row = _row(connection, self.endpoint)
-                    pool = _row(connection, self.pool)
-                self._seen = seen = (self._clock.elapsed(), row, pool)
-            return seen[1], seen[2]
+        return self._outlook.row(self.endpoint), self._outlook.row(self.pool)
 
 
 def _row(connection: Connection, endpoint: str) -> EndpointRow:

@@ -156,7 +156,7 @@ def test_the_used_weight_is_read(
 def test_a_proxy_is_asked_instead_of_the_host(wire: WireServer) -> None:
     """With a proxy configured, requests go to it; its password is in no message."""
     proxy = wire.url.replace("http://", "http://user:hush@")
-    client = BinanceAPIClient("binance", ["http://api.binance.example"], Clock(), IMPATIENT, proxy)
+    client = BinanceAPIClient("binance", ["http://api.binance.example"], Clock(), IMPATIENT, [proxy])
     wire.answer(Reply(body=b"[]"), Reply(fault="reset"))
     request = CandleRequest("BTCUSDT", Timeframe("1m"), limit=1)
     assert len(client.candles(client.endpoints[0], request).value) == 0

@@ -468,7 +468,7 @@ def test_unknown_exchanges_are_named_with_their_neighbours() -> None:
 def test_a_proxy_is_asked_instead_of_the_host(wire: WireServer) -> None:
     """Requests go through it whatever ccxt would do, and its password is in no message."""
     proxy = wire.url.replace("http://", "http://user:hush@")
-    client = CcxtAPIClient("okx", "okx", Clock(START), IMPATIENT, proxy, "http://www.okx.example")
+    client = CcxtAPIClient("okx", "okx", Clock(START), IMPATIENT, [proxy], "http://www.okx.example")
     wire.answer(Reply(body=okx_candles(START, 1)), Reply(fault="reset"))
     request = CandleRequest("BTC-USDT", M1, START, START + MINUTE)
     assert len(client.candles(client.endpoints[0], request).value) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -119,10 +119,8 @@ def make(wire: WireServer) -> Iterator[Callable[..., CoinGeckoAPIClient]]:
     made: list[CoinGeckoAPIClient] = []
 
     def one(plan: str = "keyless", now: int = NOW) -> CoinGeckoAPIClient:
-        key = None if plan == "keyless" else SECRET
-        made.append(
-            CoinGeckoAPIClient("coingecko", clock(now), IMPATIENT, access=Access(plan, key), base_url=wire.url + "/")
-        )
+        access = Access(plan, {} if plan == "keyless" else {"KEY": SECRET})
+        made.append(CoinGeckoAPIClient("coingecko", clock(now), IMPATIENT, access=access, base_url=wire.url + "/"))
         return made[-1]
 
     yield one
@@ -216,7 +214,8 @@ def test_the_key_travels_in_a_header_alone(
     assert wire.headers[0][f"x-cg-{plan}-api-key"] == SECRET
     with pytest.raises(AuthenticationFailed) as caught:
         client.candles(client.endpoints[0], request)
-    assert not any(SECRET in text for text in (*wire.seen, repr(record), str(caught.value), repr(Access(plan, SECRET))))
+    shown = (*wire.seen, repr(record), str(caught.value), repr(Access(plan, {"KEY": SECRET})), repr(client.endpoints))
+    assert not any(SECRET in text for text in shown)
 
 
 def test_a_rest_is_never_slept_through(wire: WireServer, make: Callable[..., CoinGeckoAPIClient]) -> None:
@@ -272,11 +271,15 @@ def test_an_id_cannot_leave_its_place(wire: WireServer, make: Callable[..., Coin
         ({"plan": "pro", "api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY holds no key"),
         ({"api_key_env": "SOME_KEY"}, "api_key_env needs plan"),
         ({"plan": "demo", "api_key_env": "BAD_KEY"}, "characters that no key has"),
+        ({"plan": "demo", "api_key_env": ["A_KEY", "NO_SUCH_KEY"]}, "NO_SUCH_KEY holds no key"),
+        ({"plan": "demo", "api_key_env": ["A_KEY", "SAME_KEY"]}, "SAME_KEY holds the key of another one"),
     ],
 )
-def test_plan_and_key_have_to_fit(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], sentence: str) -> None:
-    """A key that is missing or useless is found before anything is asked."""
+def test_plan_and_key_have_to_fit(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], sentence: str) -> None:
+    """A key that is missing, useless or given twice is found before anything is asked."""
     monkeypatch.setenv("BAD_KEY", "a\nb")
+    for name in ("A_KEY", "SAME_KEY"):
+        monkeypatch.setenv(name, "one and the same")
     with pytest.raises(ConfigError, match=sentence):
         CoinGeckoAPIClient.configured("coingecko", CoinGeckoSource(client="coingecko", **settings), Clock())
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fetcher.clients import http
-from fetcher.clients.http import HttpSession, host_of, without_password
+from fetcher.clients.http import HttpSession
+from fetcher.clients.ways import host_of, without_password
 from fetcher.clock import Clock
 from fetcher.errors import BadPayload, CannotServe
 from tests.contract.wire import Reply, WireServer
@@ -55,9 +56,9 @@ def test_a_broken_address_is_not_worth_a_retry(session: HttpSession, address: st
 @pytest.mark.parametrize("proxy", ["http://", "socks9://user:hush@127.0.0.1:1"])
 def test_a_broken_proxy_is_not_worth_a_retry(proxy: str) -> None:
     """The same for the proxy, without its password."""
-    session = HttpSession(Clock(), PATIENT, proxy)
+    session = HttpSession(Clock(), PATIENT)
     with pytest.raises(CannotServe, match="check base_urls and proxy") as caught:
-        session.get("http://api.binance.example", "/api/v3/time")
+        session.get("http://api.binance.example", "/api/v3/time", proxy=proxy)
     assert "hush" not in str(caught.value)
     session.close()
 

@@ -120,7 +120,10 @@ def test_the_environment_names_no_proxy(
 
 
 def test_a_thread_keeps_its_session() -> None:
-    """One session per thread, made once."""
+    """One session per thread and proxy, made once."""
     sessions = RecordingSessions(Clock(), IMPATIENT)
     assert sessions.mine() is sessions.mine()
+    by_proxy = sessions.mine("http://127.0.0.1:1")
+    assert by_proxy is sessions.mine("http://127.0.0.1:1") is not sessions.mine()
+    assert (by_proxy.proxies["https"], sessions.mine().proxies) == ("http://127.0.0.1:1", {})
     sessions.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from db.engine import reading, writing
 from fetcher.clock import Clock
 from fetcher.errors import RateLimited, SourceDown
 from fetcher.resilience.breaker import FAIL_MAX, BreakerState, after_outcome
-from fetcher.resilience.gate import PROBE_MS, REST_MS, Gate
+from fetcher.resilience.gate import PROBE_MS, REST_MS, Gate, Outlook
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -186,6 +187,25 @@ def test_a_success_in_between_forgets_failures(hosts: Engine, hand: HandClock) -
         one.succeeded()
         assert state(hosts) == (CLOSED, 0)
     assert one.admit() is False
+
+
+def test_a_rest_holds_while_it_waits_to_be_written(hosts: Engine, hand: HandClock) -> None:
+    """Another writer holds the database: no thread of this process sends anything on meanwhile, at any of the gates."""
+    outlook = Outlook(hosts, hand)
+    one, mirror = (Gate(hosts, hand, name, POOL, "one", outlook) for name in (HOST, MIRROR))
+    error = RateLimited("429 Too Many Requests", NOW + 30_000)
+    with outlook.resting(POOL, error):
+        for each in (one, mirror):
+            assert isinstance(each.refusal(), RateLimited)
+            assert each.rests_until() == NOW + 30_000
+    assert one.refusal() is None
+    with ThreadPoolExecutor(1) as threads, writing(hosts):
+        held = threads.submit(one.rest, error)
+        while mirror.refusal() is None:
+            assert not held.done()
+        assert not held.done()
+    assert held.result() is None
+    assert isinstance(gate(hosts, hand, "two", MIRROR).refusal(), RateLimited)
 
 
 @pytest.mark.parametrize("whole_pool", [True, False])

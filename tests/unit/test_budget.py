@@ -188,6 +188,57 @@ def test_a_stop_ends_the_wait(pool: Engine) -> None:
         budget(pool, StillClock()).take(2, stop)
 
 
+def test_who_does_not_wait_is_told_how_long_it_would_be(pool: Engine) -> None:
+    """A used-up minute costs no further look at the database until it is over."""
+    clock = HandClock()
+    asked = budget(pool, clock, 40)
+    assert [asked.take_now(2) for _ in range(20)] == [0.0] * 20
+    clock.seconds += 20
+    written: list[object] = []
+
+    def note(conn: object) -> None:
+        written.append(conn)
+
+    event.listen(pool, "commit", note)
+    try:
+        assert [asked.take_now(2) for _ in range(3)] == [pytest.approx(40.0)] * 3
+        clock.seconds += 40
+        assert asked.take_now(2) == 0.0
+    finally:
+        event.remove(pool, "commit", note)
+    assert clock.waits == []
+    assert used(pool) == (T0 + MINUTE, 40)
+    assert len(written) == 2  # one found it used up, one opened the next minute
+
+
+def test_what_was_not_sent_for_is_given_back(pool: Engine) -> None:
+    """To the span it was taken from, and never to a later one."""
+    clock = HandClock()
+    asked = budget(pool, clock, 20)
+    for _ in range(10):
+        assert asked.take_now(2) == 0.0
+    asked.give_back(2)
+    assert asked.take_now(2) == 0.0
+    assert asked.take_now(2) > 0
+    clock.seconds += 60
+    asked.give_back(2)
+    assert sum(asked.take_now(2) == 0.0 for _ in range(15)) == 10
+
+
+def test_the_share_that_is_left_counts_everybody(pool: Engine) -> None:
+    """What others reserved and what the exchange tells is gone, what this process holds of a block is not."""
+    clock = HandClock()
+    one, two = budget(pool, clock, 200), budget(pool, clock, 200)
+    assert one.share_left(None, 0) == 1.0
+    one.take(2, Event())
+    two.take(2, Event())
+    assert (one.share_left(*used(pool)), two.share_left(*used(pool))) == (0.79, 0.79)  # 80 reserved, 38 of them held
+    one.saw(150, clock.elapsed())
+    assert one.share_left(*used(pool)) == 0.25
+    clock.seconds += 60
+    assert one.share_left(*used(pool)) == 1.0
+
+
 def test_a_busy_database_does_not_carry_weight_into_the_next_minute(pool: Engine) -> None:
     """What was reserved while the minute ended is not spent in the next one, where nobody has counted it."""
     clock = HandClock()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def read(exchange_id: str, rows: list[Any], body: object) -> WirePage:
     """The page that the exchange's rows make."""
-    exchange = make_exchange(exchange_id, Clock(), None, None)
+    exchange = make_exchange(exchange_id, Clock(), None)
     pairs = [(raw, exchange.parse_ohlcv(raw, {"type": "spot", "spot": True})) for raw in rows]
     return read_page(Reading(rows=pairs), json.dumps(body).encode(), exchange_id)
 

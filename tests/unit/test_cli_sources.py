@@ -44,6 +44,7 @@ def shown(key: str, **sources: dict[str, object]) -> bool:
 
 
 GECKO, PRO = "https://api.coingecko.com/api/v3", "https://pro-api.coingecko.com/api/v3"
+YAHOO = "https://query2.finance.yahoo.com"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,17 @@ GECKO, PRO = "https://api.coingecko.com/api/v3", "https://pro-api.coingecko.com/
         ({"client": "coingecko", "plan": "pro", "api_key_env": "K"}, [PRO], [GECKO]),
         ({"client": "coingecko", "base_url": "http://127.0.0.1:9"}, ["http://127.0.0.1:9"], [GECKO]),
         ({"client": "yahoo"}, ["https://query2.finance.yahoo.com"], ["http://127.0.0.1:9"]),
-        ({"client": "yahoo", "base_url": "http://127.0.0.1:9"}, ["http://127.0.0.1:9"], ["https://query2.finance.yahoo.com"]),
+        (
+            {"client": "yahoo", "proxy": ["direct", "u:w@h:1"]},
+            [YAHOO, f"{YAHOO} via h:1"],
+            [f"{YAHOO} via h:2", f"{YAHOO} via h:1 #2"],
+        ),
+        ({"client": "coingecko", "proxy": "u:w@h:1"}, [GECKO], [f"{GECKO} via h:1"]),
+        (
+            {"client": "coingecko", "plan": "demo", "api_key_env": ["A", "B"]},
+            [f"{GECKO} key A", f"{GECKO} key B"],
+            [GECKO, f"{GECKO} key C"],
+        ),
     ],
 )  # fmt: skip
 def test_each_kind_of_client_has_its_endpoints(settings: dict[str, object], mine: list[str], others: list[str]) -> None:
@@ -80,13 +91,24 @@ def test_each_kind_of_client_has_its_endpoints(settings: dict[str, object], mine
         {"client": "ccxt", "exchange": "kraken", "base_url": "http://127.0.0.1:9/kraken/"},
         {"client": "coingecko"},
         {"client": "yahoo"},
+        {"client": "binance", "proxy": ["direct", "u:w@h:1", "v:w@h:1"]},
+        {"client": "ccxt", "exchange": "kraken", "proxy": ["h:1", "h:2"]},
+        {"client": "coingecko", "plan": "demo", "api_key_env": ["A", "B"], "proxy": ["direct", "h:1"]},
+        {"client": "yahoo", "base_url": "http://127.0.0.1:9", "proxy": ["h:1", "h:2"]},
     ],
 )
-def test_endpoints_are_those_that_the_clients_name(settings: dict[str, object]) -> None:
-    """What the words go by is what each client itself calls its endpoints in the database."""
+def test_endpoints_are_those_that_the_clients_name(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, object]
+) -> None:
+    """What the words go by is what each client itself calls its endpoints and their pools in the database."""
+    for name in ("A", "B"):
+        monkeypatch.setenv(name, f"CG-{name}")
     made = client_class(str(settings["client"])).configured("x", config(x=settings).sources["x"], Clock())
     assert made.endpoints
     assert all(shown(endpoint.key, x=settings) for endpoint in made.endpoints)
+    rows = [replace(ROW, endpoint=key, source="x") for each in made.endpoints for key in (each.key, each.pool)]
+    states = {state.endpoint: state.pool for state in endpoint_states(rows, config(x=settings), NOW)}
+    assert {each.key: each.pool for each in made.endpoints}.items() <= states.items()
     made.close()
 
 
@@ -111,6 +133,29 @@ def test_an_endpoint_with_a_budget_of_its_own_shows_that() -> None:
     own = replace(ROW, window_ms=NOW, used=3, weight_limit=9)
     states = endpoint_states([pool, own], config(okx={"client": "ccxt", "exchange": "okx"}), NOW)
     assert [(s.used, s.weight_limit) for s in states if s.source == "okx"] == [(3, 9)]
+
+
+def test_each_proxy_shows_its_own_budget() -> None:
+    """Mirrors by the same proxy show one pool's numbers, another proxy its own, and its rest."""
+    settings: dict[str, object] = {
+        "client": "binance", "base_urls": ["http://a", "http://b"], "proxy": ["direct", "u:w@h:1"],
+    }  # fmt: skip
+    pools = [
+        replace(ROW, endpoint="x", source="x", window_ms=NOW, used=7, weight_limit=40),
+        replace(ROW, endpoint="x via h:1", source="x", window_ms=NOW, used=9, weight_limit=40, stop_until=NOW + HOUR),
+    ]
+    ends = [
+        replace(ROW, endpoint=f"x {host}{via}", source="x")
+        for host in ("http://a", "http://b")
+        for via in ("", " via h:1")
+    ]
+    states = {s.endpoint: s for s in endpoint_states([*pools, *ends], config(x=settings), NOW) if s.source == "x"}
+    assert {name: (s.used, s.pool, s.state) for name, s in states.items()} == {
+        "x http://a": (7, "x", "reachable"),
+        "x http://b": (7, "x", "reachable"),
+        "x http://a via h:1": (9, "x via h:1", "resting"),
+        "x http://b via h:1": (9, "x via h:1", "resting"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -184,6 +229,14 @@ def test_fallbacks_are_told_in_words(jobs: list[JobRow], words: str, capsys: pyt
             "coingecko, plan demo (key from KEY) at http://127.0.0.1:9/api, as often as it allows",
         ),
         ({"client": "yahoo"}, "yahoo at its own hosts, 60 weight a minute"),
+        (
+            {"client": "yahoo", "proxy": ["direct", "me:hush@h:1"]},
+            "yahoo at its own hosts through no proxy and h:1, 60 weight a minute each",
+        ),
+        (
+            {"client": "coingecko", "plan": "pro", "api_key_env": ["A", "B"], "weight_per_minute": 9, "proxy": "h:1"},
+            "coingecko, plan pro (key from A and B) at its own hosts through h:1, 9 weight a minute each",
+        ),
     ],
 )
 def test_config_check_tells_each_kind_of_source(settings: dict[str, object], words: str) -> None:

@@ -134,6 +134,11 @@ def test_a_markets_mistakes_are_named_by_key(path: Path, changes: dict[str, str]
         ("base_urls: ['http://a', 'http://a/']", "sources.binance.base_urls: the same entry stands there twice"),
         ("proxy: 'http://me:word@host:70000'", "sources.binance.proxy: is not a proxy: it needs a host, and a port"),
         ("proxy: 'ftp://me:word@host'", "sources.binance.proxy: is not a proxy; write it like http://127.0.0.1:3128"),
+        ("proxy: []", "sources.binance.proxy: needs at least one entry"),
+        ("proxy: [direct, 'ftp://me:word@host']", "sources.binance.proxy: entry 1: is not a proxy; write it like http"),
+        ("proxy: ['me:word@host:1', 'http://me:word@host:1']", "sources.binance.proxy: the same entry stands there"),
+        ("proxy: [direct, null]", "sources.binance.proxy: the same entry stands there twice"),
+        ("proxy: 3128", "sources.binance.proxy: must be text like http://127.0.0.1:3128, or direct for none"),
     ],
 )
 def test_a_sources_mistakes_are_named_by_key(path: Path, settings: str, sentence: str) -> None:
@@ -149,7 +154,40 @@ def test_a_proxy_is_kept_with_its_scheme(path: Path) -> None:
     """Host and port alone mean http, so that every reader of the value sees user and password in their places."""
     for written in ("me:word@host:3128", "http://me:word@host:3128"):
         text = f"sources: {{binance: {{client: binance, proxy: '{written}'}}}}\nmarkets:\n{MARKET}"
-        assert read(path, text).sources["binance"].proxy == "http://me:word@host:3128"
+        assert read(path, text).sources["binance"].proxy == ("http://me:word@host:3128",)
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("null", (None,)),
+        ("direct", (None,)),
+        ("[host:1]", ("http://host:1",)),
+        ("[direct, 'https://me:word@host:1', host:2]", (None, "https://me:word@host:1", "http://host:2")),
+    ],
+)
+def test_a_source_may_have_several_proxies(path: Path, written: str, kept: tuple[str | None, ...]) -> None:
+    """One or a list, where `direct` stands for no proxy."""
+    text = f"sources: {{binance: {{client: binance, proxy: {written}}}}}\nmarkets:\n{MARKET}"
+    assert read(path, text).sources["binance"].proxy == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"), [("null", ()), ("A_KEY", ("A_KEY",)), ("[A_KEY, B_KEY]", ("A_KEY", "B_KEY"))]
+)
+def test_coingecko_may_have_several_keys(path: Path, written: str, kept: tuple[str, ...]) -> None:
+    """One name of a variable or a list of them."""
+    text = f"sources: {{binance: {{client: coingecko, api_key_env: {written}}}}}\nmarkets:\n{MARKET}"
+    assert getattr(read(path, text).sources["binance"], "api_key_env", None) == kept
+
+
+@pytest.mark.parametrize("written", ["'CG-hush'", "[A_KEY, A_KEY]", "''", "[A_KEY, 7]"])
+def test_a_key_itself_is_not_repeated(path: Path, written: str) -> None:
+    """Whoever writes the key where its variable's name belongs does not read it on the screen."""
+    text = f"sources: {{binance: {{client: coingecko, api_key_env: {written}}}}}\nmarkets:\n{MARKET}"
+    said = refusal(path, text)
+    assert said.startswith("sources.binance.api_key_env: ")
+    assert "hush" not in said
 
 
 def test_socks_needs_its_package(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +198,7 @@ def test_socks_needs_its_package(path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "sources.binance.proxy: a socks proxy needs the package PySocks, which is not installed; name an http proxy"
     )
     monkeypatch.setattr("fetcher.values.find_spec", lambda _: object())
-    assert read(path, text).sources["binance"].proxy == "socks5h://me:word@host:1080"
+    assert read(path, text).sources["binance"].proxy == ("socks5h://me:word@host:1080",)
 
 
 def test_the_environments_url_is_named_as_such(path: Path) -> None:

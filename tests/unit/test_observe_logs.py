@@ -35,7 +35,7 @@ def config(**more: object) -> Config:
     """The smallest configuration, and more."""
     source = {"client": "binance", "proxy": "http://me:p%40ss@proxy.example:3128"}
     market = {"symbols": ["BTC/USDT"], "timeframes": ["1h"], "start": "2026-01-01", "sources": ["binance"]}
-    return Config.model_validate({"sources": {"binance": source}, "markets": [market], **more})
+    return Config.model_validate({"sources": {"binance": source}, "markets": [market]} | more)
 
 
 def record(message: str) -> logging.LogRecord:
@@ -76,6 +76,17 @@ def test_secrets_are_known_and_never_written() -> None:
     assert {"me:p%40ss", "p%40ss", "p@ss", "bot:hush", "hush"} == set(hidden)
     line = TextLines(NOON, "-", hidden).format(record("via http://me:p%40ss@proxy.example, p@ss, hush"))
     assert line.endswith("via http://***@proxy.example, ***, ***")
+
+
+def test_every_key_and_proxy_is_a_secret() -> None:
+    """Of several proxies each password, of several keys each value, as the clients strip it."""
+    sources = {
+        "binance": {"client": "binance", "proxy": ["direct", "http://a:hush1@h:1", "http://b:hush2@h:2"]},
+        "coingecko": {"client": "coingecko", "plan": "demo", "api_key_env": ["ONE", "TWO", "UNSET"]},
+    }
+    hidden = secrets_of(config(sources=sources), {"ONE": "CG-one", "TWO": " CG-two\n", "OTHER": "no secret"})
+    assert set(hidden) == {"a:hush1", "hush1", "b:hush2", "hush2", "CG-one", "CG-two"}
+    assert one_line("sent CG-one by http://b:hush2@h:2", hidden) == "sent *** by http://***@h:2"
 
 
 @pytest.mark.parametrize(
