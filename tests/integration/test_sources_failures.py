@@ -79,6 +79,9 @@ class Place:
 
     def ready(self) -> Self:
         """The source known to be well, its clock and markets read, with BEFORE failures counted at its breaker."""
+        for line in self.app.lines:  # read anew, a clock would take a reply that is meant for candles
+            if line.server.now_ms() is not None:
+                line.server.learn(NOW)
         self._set(0)
         assert self.ask().source == self.source
         self._set(BEFORE)
