@@ -60,15 +60,17 @@ def set_breaker(
     conn.execute(update(endpoint_state).where(_c.endpoint == endpoint).values(new))
 
 
-def release_probe(conn: Connection, endpoint: str) -> None:
-    """Give a claimed probe back undecided: the next one may probe at once."""
-    conn.execute(update(endpoint_state).where(_c.endpoint == endpoint).values(probe_owner=None, probe_until=None))
+def release_probe(conn: Connection, endpoint: str, owner: str) -> None:
+    """Give one's own claimed probe back undecided: the next one may probe at once."""
+    mine = (_c.endpoint == endpoint, _c.probe_owner == owner)
+    conn.execute(update(endpoint_state).where(*mine).values(probe_owner=None, probe_until=None))
 
 
-def claim_probe(conn: Connection, endpoint: str, owner: str, now_ms: int, until_ms: int) -> bool:
+def claim_probe(conn: Connection, endpoint: str, owner: str, now_ms: int, until_ms: int, opened_ms: int | None) -> bool:
     """Become the one who may probe an endpoint whose breaker is not closed, and make it half-open; False if too late.
 
-    A claim that is not answered (`set_breaker`) ends at `until_ms`, so that a killed prober blocks nobody for long.
+    `opened_ms` is when the breaker opened that was looked at: one that another probe has opened again rests anew. A
+    claim that is not answered (`set_breaker`) ends at `until_ms`, so that a killed prober blocks nobody for long.
     """
     return (
         conn.execute(
@@ -76,6 +78,7 @@ def claim_probe(conn: Connection, endpoint: str, owner: str, now_ms: int, until_
             .where(
                 _c.endpoint == endpoint,
                 _c.breaker.in_((OPEN, HALF_OPEN)),
+                _c.opened_ms.is_not_distinct_from(opened_ms),
                 or_(
                     _c.probe_until.is_(None),
                     _c.probe_until <= now_ms,

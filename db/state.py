@@ -59,6 +59,12 @@ def cache_put(conn: Connection, key: str, value: str, fetched_ms: int) -> None:
     conn.execute(put.on_conflict_do_update(index_elements=["key"], set_=replaced))
 
 
+def cache_drop(conn: Connection, prefix: str, suffix: str = "") -> int:
+    """Forget the texts whose keys begin and end so; how many."""
+    mine = cache.c.key.startswith(prefix, autoescape=True) & cache.c.key.endswith(suffix, autoescape=True)
+    return conn.execute(delete(cache).where(mine)).rowcount
+
+
 def lock_acquire(conn: Connection, name: str, owner: str, now_ms: int, until_ms: int) -> bool:
     """Take a lock that is free, has run out, or is one's own already (which renews it); False when another has it."""
     take = upsert(conn, locks).values(name=name, owner=owner, until_ms=until_ms)

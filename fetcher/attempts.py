@@ -116,7 +116,7 @@ class Attempts:
             answer = send(endpoint)
         except RetryableError as error:
             if vital or error.record is None:
-                gate.failed(str(error))
+                gate.failed(str(error), probe=probe)
                 line.turns.learn(turn, good=False)
             else:  # a time or symbol question answered badly says nothing of the candles behind the same door
                 gate.undecided(probe=probe)
@@ -128,8 +128,8 @@ class Attempts:
             self._account(line, endpoint, purpose, error, error.record)
             raise
         except SourceError as error:
-            if isinstance(error, CannotServe):  # it answered, and well: the question was wrong
-                gate.succeeded()
+            if isinstance(error, CannotServe) and error.record is not None:  # it answered, and well: a wrong question
+                gate.succeeded(probe=probe)
             else:
                 gate.undecided(probe=probe)
             if _asked_nobody(error):
@@ -138,7 +138,7 @@ class Attempts:
                 line.turns.learn(turn, good=False)
             self._account(line, endpoint, purpose, error, error.record)
             raise
-        gate.succeeded()
+        gate.succeeded(probe=probe)
         line.turns.learn(turn, good=True, seconds=answer.record.seconds if vital else None)
         self._account(line, endpoint, purpose, None, answer.record)
         return answer

@@ -135,9 +135,7 @@ def _kind(line: SourceLine | None) -> str:
 
 
 def _within_reach(line: SourceLine, series: Series, window: Window) -> Window:
-    reach = line.client.capabilities.look_back.get(series.timeframe.name)
-    oldest = 0 if reach is None else series.grid.next(line.server.guess_ms() - reach)
-    return Window(min(max(window.start, oldest), window.end), window.end)
+    return Window(min(max(window.start, line.oldest(series)), window.end), window.end)
 
 
 def _longest(line: SourceLine, series: Series, rows: int) -> int:

@@ -1,4 +1,4 @@
-"""Healing: which windows a worse source stands for, and which better source does not serve a series at all."""
+"""Healing: which windows a worse source stands for, and which better source does not list a market."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 
 def mark_unserved(connection: Connection, series: Series, source: str, now_ms: int) -> None:
-    """Remember that a source does not serve a series at all: nothing of it is healed from there for a day."""
+    """Remember that a source does not list a market: nothing of that series is healed from there for a day."""
     state.cache_put(connection, _key(series, source), "", now_ms)
 
 
+def forget_unserved(connection: Connection, source: str | None = None) -> None:
+    """Let every series be healed from a source (None: from all) again."""
+    state.cache_drop(connection, "unserved:", "" if source is None else f":{source}")
+
+
 def is_unserved(connection: Connection, series: Series, source: str, now_ms: int) -> bool:
-    """Whether a source was found not to serve a series within the last day."""
+    """Whether a source was found not to list the market of a series within the last day."""
     found = state.cache_get(connection, _key(series, source))
     return found is not None and abs(now_ms - found[1]) < DAY
 

@@ -179,13 +179,21 @@ class JobQueue:
             with writing(self._engine) as connection:
                 jobs.release(connection, job_ids)
 
+    def best(self, series: Series) -> str | None:
+        """The preferred source that offers the series' timeframe."""
+        return self._router.best(series)
+
     def best_rank(self, series: Series) -> int:
         """The rank of the preferred source that offers the series' timeframe."""
         best = self._router.best(series)
         return 0 if best is None else series.sources.index(best)
 
+    def reach(self, series: Series) -> Window:
+        """From the oldest open time on that the preferred source serves now."""
+        return Window(self._router.oldest(series), 2**62)
+
     def note_unserved(self, series: Series) -> None:
-        """Remember that the preferred source does not serve a series."""
+        """Remember that the preferred source does not list the market of a series."""
         best = self._router.best(series)
         if best is not None:
             with writing(self._engine) as connection:

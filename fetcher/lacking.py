@@ -33,8 +33,10 @@ def by_witness(
     missing: Iterable[Window], lacks: Sequence[Lack], sources: Sequence[str]
 ) -> list[tuple[Window, str | None]]:
     """Missing windows cut by who lacked them, ascending: the best of `sources` that did, None where none was asked."""
-    parts: list[tuple[Window, str | None]] = []
     left = list(missing)
+    if not lacks:  # quiet markets have thousands of holes, and cutting them costs the square
+        return [(window, None) for window in sorted(left)]
+    parts: list[tuple[Window, str | None]] = []
     for source in sources:
         asked = [lack.window for lack in lacks if lack.source == source]
         rest = [part for window in left for part in subtract(window, asked)]

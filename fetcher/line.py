@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fetcher.clients.base import Answer, BaseAPIClient, Endpoint
     from fetcher.clock import Clock, ServerClock
     from fetcher.errors import RateLimited
-    from fetcher.model import Timeframe
+    from fetcher.model import Series, Timeframe
     from fetcher.resilience.budget import Budget
     from fetcher.resilience.gate import Gate
     from fetcher.resilience.health import Health
@@ -95,6 +95,11 @@ class SourceLine:
     ) -> Answer[WirePage]:
         """One request for candles of a market by the source's own id."""
         return self.client.candles(endpoint, CandleRequest(market_id, timeframe, start, end, limit))
+
+    def oldest(self, series: Series) -> int:
+        """The oldest open time (ms UTC) that it serves now of a series; 0 where it serves all."""
+        reach = self.client.capabilities.look_back.get(series.timeframe.name)
+        return 0 if reach is None else series.grid.next(self.server.guess_ms() - reach)
 
     def rests_until(self) -> int:
         """When the first of its endpoints may be asked again, ms UTC; in the past when one may now."""

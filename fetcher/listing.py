@@ -76,7 +76,7 @@ def _search(router: APIRouter, series: Series, source: str) -> Listing:
     daily = replace(series, timeframe=Timeframe("1d"), anchor_ms=None)
     if series.lacks_grid or source not in {line.source for line in router.lines_for(daily)}:
         raise CannotServe(f"{source} cannot tell when {series.symbol} was listed")
-    now = router.server_now(daily) or 0
+    now = router.server_now(daily) or router.guess_now(daily)  # a day that is not closed yet is asked for in vain
     span = router.page_slots(daily, source) * DAY
     pages = [Window(start, min(start + span, now)) for start in range(FIRST_MARKETS_MS, now - now % DAY, span)]
 

@@ -169,7 +169,7 @@ class Planning:
         jobs.add(connection, new, now)
 
     def _fallback(self, connection: Connection, series: Series, covered: Sequence[Interval]) -> tuple[Window, ...]:
-        """What sources worse than the preferred one stand for, where that one is not known to lack it.
+        """What sources worse than the preferred one stand for, where that one reaches and is not known to lack it.
 
         Jobs that wait to heal become due once the preferred source may be asked.
         """
@@ -179,11 +179,15 @@ class Planning:
         now = self._clock.now_ms()
         if best is None or is_unserved(connection, series, best, now):
             return ()
-        best_id = series_rows.source_ids(connection).get(best)
+        ids = series_rows.source_ids(connection)
+        as_good = {ids.get(name) for name in series.sources[: series.sources.index(best) + 1]}
+        reach = Window(self._router.oldest(series), 2**62)
         return tuple(
-            Window(i.start_ms, i.end_ms)
+            part
             for i in covered
-            if i.source_id != best_id and (i.state == coverage.ABSENT or i.recheck_at is None or i.recheck_at <= now)
+            if i.source_id not in as_good
+            and (i.state == coverage.ABSENT or i.recheck_at is None or i.recheck_at <= now)
+            and (part := Window(i.start_ms, i.end_ms).intersect(reach))
         )
 
     def _fits_one_job(self, series: Series, job: JobRow, end_ms: int) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fetcher.aftermath import LATER_SECONDS, PATIENCE_SECONDS, after_failure
-from fetcher.errors import CannotServe, Contradicted, Stopped, Unproven
+from fetcher.errors import Contradicted, Stopped, UnknownSymbol, Unproven
 from fetcher.events import JobEnded, PageStored
 from fetcher.model import Window
 from fetcher.planner import RECHECK, TAIL
@@ -224,13 +224,17 @@ class RecoveryManager:
     def _give_back(self, job: OpenJob, error: Exception) -> None:
         """Let a job go with what is left of it: what it brought is covered, and must not be hidden by it."""
         attempts = 1 if job.progressed else job.row.attempts + 1
-        if job.heals is not None and isinstance(error, CannotServe):
-            self._jobs.note_unserved(job.series)
+        if job.heals is not None and isinstance(error, UnknownSymbol):  # there is nothing better than what is there
+            if error.record is not None:
+                self._jobs.note_unserved(job.series)
             self._end(job, "done", str(error))
             return
         alone = len(job.series.sources) == 1
         end = after_failure(error, attempts, self._clock.now_ms(), alone=alone)
         missing = [] if job.row.kind == RECHECK else self._steps.missing(job)
+        if job.heals is not None and not missing:
+            self._end(job, "done", None)
+            return
         if missing:
             self._jobs.resize(job.id, Window(missing[0].start, missing[-1].end))
         not_before = end.not_before

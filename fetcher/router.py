@@ -82,6 +82,11 @@ class APIRouter:
         line = next(self.lines_for(series), None)
         return line.source if line else None
 
+    def oldest(self, series: Series) -> int:
+        """The oldest open time (ms UTC) that the preferred source of a series serves now; 0 where it serves all."""
+        line = next(self.lines_for(series), None)
+        return 0 if line is None else line.oldest(series)
+
     def omits_empty(self, source: str) -> bool:
         """Whether a source leaves out candles without trades, so that a missing one proves no halt."""
         return self._lines[source].client.capabilities.omits_empty
@@ -179,10 +184,7 @@ class APIRouter:
     @staticmethod
     def _within_reach(line: SourceLine, series: Series, window: Window) -> Window:
         """The part of a window that a source's history reaches back to; raises CannotServe where that is nothing."""
-        reach = line.client.capabilities.look_back.get(series.timeframe.name)
-        if reach is None:
-            return window
-        oldest = series.grid.next(line.server.guess_ms() - reach)
+        oldest = line.oldest(series)
         if oldest >= window.end:
             raise CannotServe(
                 f"{line.source} reaches back only to {format_utc(oldest)} with {series.timeframe} candles"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from fetcher.errors import CannotServe, RateLimited, SourceDown, Stopped
 from fetcher.gaps import pages
 from fetcher.lacking import Lack, by_witness
+from fetcher.model import Window
 from fetcher.planner import HEAL, RECHECK
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fetcher.asking import Asker
     from fetcher.clock import Clock
     from fetcher.jobqueue import JobQueue
-    from fetcher.model import Window
     from fetcher.storage import Page, Storage
     from fetcher.writer import OpenJob
 
@@ -54,17 +58,15 @@ class JobSteps:
             job.heals = self._jobs.best_rank(job.series)
         missing = self.missing(job)
         lacks = self._storage.lacks(job.series, self._clock.now_ms()) if missing else []
-        parts = by_witness(missing, lacks, job.series.sources)
-        return [task for window, source in parts for task in self._pages(job, window, source)]
+        return self._pages_of(job, by_witness(missing, lacks, job.series.sources))
 
     def confirming(self, job: OpenJob, holes: list[Window]) -> list[Task]:
         """Ask for what is still missing those sources whose pages lacked it; a page of what nobody was asked for."""
-        tasks: list[Task] = []
+        parts = by_witness(holes, job.lacks, job.series.sources)
+        tasks = self._pages_of(job, [part for part in parts if part[1] is None])
         lacked: dict[str, list[Window]] = {}
-        for window, source in by_witness(holes, job.lacks, job.series.sources):
-            if source is None:
-                tasks += self._pages(job, window, None)
-            else:
+        for window, source in parts:
+            if source is not None:
                 lacked.setdefault(source, []).append(window)
         for source, windows in lacked.items():
             groups = self._asker.questions(job.series, windows, source)
@@ -96,7 +98,12 @@ class JobSteps:
         return self._asker.absence(series, [hole], max(1, self._storage.answers(series, hole)), only=task.source)
 
     def missing(self, job: OpenJob) -> list[Window]:
-        """What coverage does not explain of a job's window; of one that heals, what worse sources stand for."""
+        """What coverage does not explain of a job's window; of one that heals, what worse sources stand for.
+
+        What the better source no longer reaches back to stays as it is.
+        """
+        if job.heals is not None:
+            job.narrow(self._jobs.reach(job.series))
         return self._storage.missing(job.series, job.window, job.heals, self._clock.now_ms())
 
     def keep_witnesses(self, job: OpenJob, missing: list[Window], error: Exception) -> bool:
@@ -119,6 +126,18 @@ class JobSteps:
         known = [*lacks, *self._storage.lacks(series, now)]
         return any(source is not None for _, source in by_witness(missing, known, series.sources))
 
-    def _pages(self, job: OpenJob, window: Window, worst: str | None) -> list[Task]:
-        slots = self._jobs.page_slots(job.series)
-        return [Task(job, PAGE, (page,), worst) for page in pages(window, job.series.grid, slots)]
+    def _pages_of(self, job: OpenJob, parts: Sequence[tuple[Window, str | None]]) -> list[Task]:
+        """The pages of missing windows, each with the worst source that may be asked for it.
+
+        Holes that whoever is asked leaves by the dozen are fetched as they are confirmed: many with one question.
+        """
+        slots, grid = self._jobs.page_slots(job.series), job.series.grid
+        tasks: list[Task] = []
+        for worst, some in groupby(parts, key=itemgetter(1)):
+            holes = [window for window, _ in some]
+            asked = worst or self._jobs.best(job.series)
+            groups = [(hole,) for hole in holes] if asked is None else self._asker.questions(job.series, holes, asked)
+            for group in groups:
+                hull = Window(group[0].start, group[-1].end)
+                tasks += [Task(job, PAGE, (page,), worst) for page in pages(hull, grid, slots)]
+        return tasks

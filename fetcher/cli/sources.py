@@ -18,6 +18,7 @@ from db.engine import reading, writing
 from fetcher.cli.endpoints import Account, endpoint_states
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.errors import ConfigError
+from fetcher.healing import forget_unserved
 from fetcher.model import DAY, HOUR
 from fetcher.observe.progress import duration
 
@@ -63,8 +64,8 @@ def reset(
 ) -> int:
     """Ask a resting source again at once.
 
-    Closes its circuit breaker and forgets how long it asked us to wait. What the exchange itself forbids (429, 418) it
-    will forbid again, and longer: mend the cause first.
+    Closes its circuit breaker, and forgets how long it asked us to wait and which markets it did not list. What the
+    exchange itself forbids (429, 418) it will forbid again, and longer: mend the cause first.
 
     Example: python -m fetcher sources reset binance
     """
@@ -75,6 +76,9 @@ def reset(
         if name is not None and name not in known:
             raise ConfigError(f"no source is called {name!r}; known: {', '.join(sorted(known))}")
         endpoints.reset(connection, name)
+        meant = [row.source for row in endpoints.read_all(connection) if name in {None, row.source, row.endpoint}]
+        for source in set(meant):
+            forget_unserved(connection, source)
         states = endpoint_states(endpoints.read_all(connection), call.config, call.clock.now_ms())
         asked = {row.endpoint for row in endpoints.read_all(connection)}
     mine = [s.endpoint for s in states if name in {None, s.source, s.endpoint} and s.endpoint in asked]

@@ -91,20 +91,20 @@ class Gate:
 
     def admit(self) -> bool:
         """Let a request through, or raise RateLimited or SourceDown; True for a half-open breaker's one probe."""
-        row, pool = self._look()
-        refused = self._judged(row, pool)
-        if refused is not None:
-            raise refused
+        row = self._admissible()
         if row.breaker == breakers.CLOSED:
             return False
         now = self._clock.now_ms()
-        until = now + PROBE_MS
         with writing(self._engine) as connection:
-            claimed = breakers.claim_probe(connection, self.endpoint, self._owner, now, until)
+            claimed = breakers.claim_probe(connection, self.endpoint, self._owner, now, now + PROBE_MS, row.opened_ms)
         self.look_again()
-        if not claimed:
-            raise SourceDown(f"{self.endpoint} is being probed after failing: {row.last_error}", until)
-        return True
+        if claimed:
+            return True
+        row = self._admissible()  # another was first, and may have its answer by now
+        if row.breaker == breakers.CLOSED:
+            return False
+        soon = self._clock.now_ms() + _PROBE_LOOK_MS
+        raise SourceDown(f"{self.endpoint} is being probed after failing: {row.last_error}", soon)
 
     def rests_until(self) -> int:
         """When this endpoint may be asked again, ms UTC; in the past when it may now. Claims nothing."""
@@ -115,21 +115,21 @@ class Gate:
         asked = [ms for ms in stops if ms <= now + LONGEST_REST_MS]
         return max(*asked, opened if opened <= now + REST_MS + SKEW_MS else 0, 0)
 
-    def succeeded(self) -> None:
+    def succeeded(self, *, probe: bool = False) -> None:
         """Report an answered request: ends a row of failures, and a probe's success closes the breaker."""
         row, _ = self._look()
         if row.breaker != breakers.CLOSED or row.failures:
-            self._report(succeeded=True)
+            self._report(succeeded=True, probe=probe)
 
-    def failed(self, error: str) -> None:
-        """Report a failed request and why: the tenth in a row opens the breaker."""
-        self._report(succeeded=False, error=error)
+    def failed(self, error: str, *, probe: bool = False) -> None:
+        """Report a failed request and why: the tenth in a row opens the breaker, and so does a probe."""
+        self._report(succeeded=False, probe=probe, error=error)
 
     def undecided(self, *, probe: bool) -> None:
         """Report an outcome that says nothing of the endpoint's health (rate limit, refused key): frees the probe."""
         if probe:
             with writing(self._engine) as connection:
-                breakers.release_probe(connection, self.endpoint)
+                breakers.release_probe(connection, self.endpoint, self._owner)
             self.look_again()
 
     def rest(self, error: RateLimited) -> None:
@@ -145,6 +145,14 @@ class Gate:
     def state(self) -> tuple[EndpointRow, EndpointRow]:
         """The endpoint and its pool as the database had them a moment ago."""
         return self._look()
+
+    def _admissible(self) -> EndpointRow:
+        """The endpoint as it is looked at, where a request may be let through; else why not, raised."""
+        row, pool = self._look()
+        refused = self._judged(row, pool)
+        if refused is not None:
+            raise refused
+        return row
 
     def _judged(self, row: EndpointRow, pool: EndpointRow) -> RateLimited | SourceDown | None:
         now = self._clock.now_ms()
@@ -169,17 +177,18 @@ class Gate:
             )
         return None
 
-    def _report(self, *, succeeded: bool, error: str | None = None) -> None:
+    def _report(self, *, succeeded: bool, probe: bool, error: str | None = None) -> None:
         from fetcher.resilience.breaker import BreakerState, after_outcome  # noqa: PLC0415 (a healthy run needs it not)
 
         now = self._clock.now_ms()
         with writing(self._engine) as connection:
             row = _row(connection, self.endpoint)
-            before = BreakerState(row.breaker, row.failures, row.successes, row.opened_ms)
-            after = after_outcome(before, now, succeeded=succeeded)
-            breakers.set_breaker(
-                connection, self.endpoint, after.state, after.failures, after.successes, after.opened_ms
-            )
+            if row.breaker != breakers.HALF_OPEN or (probe and row.probe_owner == self._owner):
+                before = BreakerState(row.breaker, row.failures, row.successes, row.opened_ms)
+                after = after_outcome(before, now, succeeded=succeeded)
+                breakers.set_breaker(
+                    connection, self.endpoint, after.state, after.failures, after.successes, after.opened_ms
+                )  # else it was sent before somebody's probe, which alone decides
             if error is not None:
                 breakers.note_error(connection, self.endpoint, error, now)
         self.look_again()

@@ -160,12 +160,12 @@ class EndpointStore(StoreBase):
 
     def test_one_prober_at_a_time(self, conn: Connection, endpoint: str) -> None:
         """A closed breaker needs no probe; an open one is probed by one, or by the next when that one is silent."""
-        assert not breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30)
+        assert not breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30, None)
         breakers.set_breaker(conn, endpoint, breakers.OPEN, 5, 0, T0)
-        assert breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30)
-        assert not breakers.claim_probe(conn, endpoint, "two", T0 + 29, T0 + 90)
-        assert not breakers.claim_probe(conn, endpoint, "one", T0 + 29, T0 + 90)
-        assert breakers.claim_probe(conn, endpoint, "two", T0 + 30, T0 + 90)
+        assert breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30, T0)
+        assert not breakers.claim_probe(conn, endpoint, "two", T0 + 29, T0 + 90, T0)
+        assert not breakers.claim_probe(conn, endpoint, "one", T0 + 29, T0 + 90, T0)
+        assert breakers.claim_probe(conn, endpoint, "two", T0 + 30, T0 + 90, T0)
         row = endpoints.read(conn, endpoint)
         assert row is not None
         assert (row.breaker, row.probe_owner, row.opened_ms, row.failures) == ("half-open", "two", T0, 5)
@@ -183,9 +183,25 @@ class EndpointStore(StoreBase):
     def test_a_probe_given_back_may_be_claimed_at_once(self, conn: Connection, endpoint: str) -> None:
         """A prober that learned nothing does not make the next one wait for the end of its claim."""
         breakers.set_breaker(conn, endpoint, breakers.OPEN, 5, 0, T0)
-        assert breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30)
-        breakers.release_probe(conn, endpoint)
-        assert breakers.claim_probe(conn, endpoint, "two", T0 + 1, T0 + 30)
+        assert breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30, T0)
+        breakers.release_probe(conn, endpoint, "one")
+        assert breakers.claim_probe(conn, endpoint, "two", T0 + 1, T0 + 30, T0)
+
+    def test_nobody_gives_back_the_probe_of_another(self, conn: Connection, endpoint: str) -> None:
+        """A prober whose claim ran out meanwhile does not free the one that followed it."""
+        breakers.set_breaker(conn, endpoint, breakers.OPEN, 5, 0, T0)
+        assert breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30, T0)
+        assert breakers.claim_probe(conn, endpoint, "two", T0 + 30, T0 + 90, T0)
+        breakers.release_probe(conn, endpoint, "one")
+        assert not breakers.claim_probe(conn, endpoint, "three", T0 + 31, T0 + 90, T0)
+
+    def test_a_breaker_that_opened_again_is_not_probed_by_an_older_look(self, conn: Connection, endpoint: str) -> None:
+        """Who looked before another's probe failed must not probe at once what now rests anew."""
+        breakers.set_breaker(conn, endpoint, breakers.OPEN, 5, 0, T0)
+        assert breakers.claim_probe(conn, endpoint, "one", T0, T0 + 30, T0)
+        breakers.set_breaker(conn, endpoint, breakers.OPEN, 6, 0, T0 + 5)
+        assert not breakers.claim_probe(conn, endpoint, "two", T0 + 6, T0 + 30, T0)
+        assert breakers.claim_probe(conn, endpoint, "two", T0 + 6, T0 + 30, T0 + 5)
 
     def test_health_is_a_moving_average_and_the_last_words(self, conn: Connection, endpoint: str) -> None:
         """Requests and errors add up; latency follows slowly; the last error stays readable after a success."""

@@ -105,9 +105,9 @@ def test_two_who_come_at_once(engine: Engine) -> None:
     with writing(engine) as connection:
         endpoints.ensure(connection, name, "binance")
         breakers.set_breaker(connection, name, breakers.OPEN, 10, 0, now - REST_MS)
-        assert breakers.claim_probe(connection, name, "first", now, now + PROBE_MS)
-        assert not breakers.claim_probe(connection, name, "second", now - 1, now - 1 + PROBE_MS)
-        assert breakers.claim_probe(connection, name, "third", now + PROBE_MS, now + 2 * PROBE_MS)
+        assert breakers.claim_probe(connection, name, "first", now, now + PROBE_MS, now - REST_MS)
+        assert not breakers.claim_probe(connection, name, "second", now - 1, now - 1 + PROBE_MS, now - REST_MS)
+        assert breakers.claim_probe(connection, name, "third", now + PROBE_MS, now + 2 * PROBE_MS, now - REST_MS)
 
 
 def test_a_prober_that_is_killed_blocks_nobody(world: SourceWorld) -> None:

@@ -135,7 +135,7 @@ def test_one_process_probes_and_its_success_opens_the_gate(hosts: Engine, hand: 
     assert one.admit() is True
     assert state(hosts)[0] == HALF_OPEN
     assert (refusal(two).retry_at_ms or 0) > hand.now_ms()
-    one.succeeded()
+    one.succeeded(probe=True)
     hand.seconds += 1
     assert (one.admit(), two.admit()) == (False, False)
     assert state(hosts) == (CLOSED, 0)
@@ -147,10 +147,24 @@ def test_a_failed_probe_begins_another_rest(hosts: Engine, hand: HandClock) -> N
     trip(one)
     hand.seconds += REST_MS / 1000 + 5
     assert one.admit() is True
-    one.failed("still away")
+    one.failed("still away", probe=True)
     refused = refusal(one)
     assert refused.retry_at_ms == hand.now_ms() + REST_MS
     assert "still away" in str(refused)
+
+
+def test_answers_to_requests_sent_before_a_probe_decide_nothing(hosts: Engine, hand: HandClock) -> None:
+    """Only the probe opens or closes a half-open breaker: what was sent earlier tells of an earlier time."""
+    one, late = gate(hosts, hand, "one"), gate(hosts, hand, "late")
+    trip(one)
+    hand.seconds += REST_MS / 1000
+    assert one.admit() is True
+    late.succeeded()
+    assert state(hosts)[0] == HALF_OPEN
+    late.failed("timed out")
+    assert state(hosts)[0] == HALF_OPEN
+    one.succeeded(probe=True)
+    assert state(hosts) == (CLOSED, 0)
 
 
 def test_a_probe_without_verdict_is_free_again(hosts: Engine, hand: HandClock) -> None:
