@@ -1,0 +1,69 @@
+"""A better source that cannot serve a market, or no longer so far back: what others gave stays, and nobody nags it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from db.engine import writing
+from fetcher.clock import parse_utc
+from fetcher.healing import forget_unserved
+from fetcher.model import HOUR, MINUTE
+from fetcher.outcome import Outcome
+from tests.integration.world_of_sources import SourceWorld, market_of, open_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOW = parse_utc("2026-06-01T00:00:30Z")
+SPEED = 20
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[SourceWorld]:
+    """A sandbox whose venues are all well."""
+    with open_sources(tmp_path) as opened:
+        yield opened
+
+
+def test_a_better_source_that_does_not_list_the_market_is_asked_once_a_day(world: SourceWorld) -> None:
+    """The fallback's candles stay; the next runs leave the better source alone until `sources reset`."""
+    unknown = {"binance": ", symbols: {BTC/USDT: NOSUCHMARKET}"}
+    world.configure_sources(market_of("BTC/USDT", "1h", "2026-05-20", "binance", "okx"), more=unknown)
+    world.compared(NOW)
+    assert world.run(clock=world.set_clock(NOW, SPEED)).outcome is Outcome.OK
+    stored = world.rows("BTC/USDT", "1h")
+    assert world.served("BTC/USDT", "1h") == {"okx": len(stored)}
+
+    assert world.run(clock=world.set_clock(NOW + MINUTE, SPEED)).outcome is Outcome.OK
+    assert world.jobs().keys() == {"done"}
+    world.sandbox.clear_log()
+    assert world.run(clock=world.set_clock(NOW + 2 * MINUTE, SPEED)).outcome is Outcome.OK
+    assert world.klines() == []
+
+    with world.app() as app, writing(app.engine) as connection:
+        forget_unserved(connection, "binance")
+    assert world.run(clock=world.set_clock(NOW + 3 * MINUTE, SPEED)).outcome is Outcome.OK
+    assert len(world.klines()) > 0
+    assert world.served("BTC/USDT", "1h") == {"okx": len(stored)}
+
+
+def test_healing_ends_where_the_better_source_no_longer_reaches(world: SourceWorld) -> None:
+    """Kraken serves its newest 720: these it heals, the older ones stay Binance's, and no job is left over."""
+    world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-30", "kraken", "binance"))
+    world.compared(NOW)
+    world.down("kraken")
+    assert world.run(clock=world.set_clock(NOW, SPEED)).outcome is Outcome.OK
+    assert world.served("BTC/USDT", "1m").keys() == {"binance"}
+
+    world.down()
+    for minutes in (5, 6):
+        world.sandbox.clear_log()
+        assert world.run(clock=world.set_clock(NOW + minutes * MINUTE, SPEED)).outcome is Outcome.OK
+    assert len(world.sandbox.log(venue="kraken")) <= 3, "what is beyond its reach is not asked for at each run"
+    healed = world.rows_of("BTC/USDT", "1m", "kraken")
+    assert 600 < len(healed) <= 721
+    assert int(healed["open_time"][0]) >= NOW - 12 * HOUR
+    assert world.jobs().keys() == {"done"}
