@@ -25,7 +25,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every schema revision this program knows, oldest first; the last one is what `metadata` describes."""
 
 STORED = "stored"
@@ -33,6 +33,7 @@ ABSENT = "absent"
 JOB_KINDS = ("tail", "gap", "backfill", "heal", "recheck")
 JOB_STATUSES = ("queued", "leased", "done", "failed")
 BREAKER_STATES = ("closed", "open", "half-open")
+FILE_STATES = ("read", "suspect", "missing")
 
 metadata = MetaData(
     naming_convention={
@@ -263,6 +264,26 @@ endpoint_hours = Table(
     Column("requests", Integer, nullable=False),
     Column("errors", Integer, nullable=False),
     Column("latency", Text, nullable=False, comment="JSON: good answers by bucket, see db/health.py"),
+    sqlite_with_rowid=False,
+)
+
+archive_files = Table(
+    "archive_files",
+    metadata,
+    Column("series_id", ForeignKey("series.id"), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("source_id", ForeignKey("sources.id"), nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("end_ms", BigInteger, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("sha256", String(64)),
+    Column("modified_ms", BigInteger),
+    Column("bytes", BigInteger),
+    Column("rows", BigInteger),
+    Column("reason", Text),
+    Column("checked_ms", BigInteger, nullable=False),
+    _span(),
+    _one_of("state", FILE_STATES),
     sqlite_with_rowid=False,
 )
 

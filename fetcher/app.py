@@ -10,9 +10,11 @@ from db import endpoints
 from db.engine import open_engine, reading, writing
 from db.manager import DatabaseManager
 from db.series import source_clock
+from fetcher.archive import Archive, ArchiveReader
 from fetcher.asking import Asker
 from fetcher.audit_cross import sample
 from fetcher.clients import client_class
+from fetcher.clients.binance_archive import BinanceArchiveClient
 from fetcher.clock import ServerClock
 from fetcher.events import Hooks
 from fetcher.jobqueue import JobQueue, own_name
@@ -26,15 +28,16 @@ from fetcher.resilience.gate import Gate, Outlook
 from fetcher.resilience.health import Health
 from fetcher.router import APIRouter
 from fetcher.runbook import RunBook
+from fetcher.steps import JobSteps
 from fetcher.storage import Storage
 from fetcher.validation import DataValidator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Engine
 
-    from fetcher.clients.base import Endpoint
+    from fetcher.clients.base import BaseAPIClient, Endpoint
     from fetcher.clock import Clock
     from fetcher.config import Config, SourceSettings
     from fetcher.model import Series
@@ -55,12 +58,14 @@ class App:
     router: APIRouter
     lines: tuple[SourceLine, ...]
     planning: Planning
+    archive: ArchiveReader
     fetcher: CryptoDataFetcher
 
     def close(self) -> None:
         """Close every connection to sources and database."""
         for line in self.lines:
             line.client.close()
+        self.archive.close()
         self.engine.dispose()
 
 
@@ -70,14 +75,17 @@ def build(config: Config, clock: Clock) -> App:
     manager = DatabaseManager(engine, config.database_url)
     manager.prepare()
     stop, hooks, health, owner = Event(), Hooks(), Health(), own_name()
-    lines = tuple(_line(name, source, engine, clock, health, owner) for name, source in config.sources.items())
-    _ensure_endpoints(engine, lines)
+    places = _Places(engine, clock, health, owner)
+    lines = tuple(_line(name, source, places) for name, source in config.sources.items())
+    archives = {line.source: made for line in lines if (made := _archive(line, config.sources[line.source], places))}
+    _ensure_endpoints(engine, (*lines, *(made.line for made in archives.values())))
     router = APIRouter({line.source: line for line in lines}, clock, stop, hooks.tell)
-    storage = Storage(engine)
+    storage, validator = Storage(engine), DataValidator()
     queue = JobQueue(engine, router, clock, owner)
-    asker = Asker(router, DataValidator(), storage)
-    recovery = RecoveryManager(asker, storage, queue, clock, stop, config.run.workers, hooks.tell)
-    planning = Planning(engine, clock, router, hooks.tell)
+    archive = ArchiveReader(archives, router, validator)
+    steps = JobSteps(Asker(router, validator, storage), archive, storage, queue, clock)
+    recovery = RecoveryManager(steps, storage, queue, clock, stop, config.run.workers, hooks.tell)
+    planning = Planning(engine, clock, router, archive, hooks.tell)
     book = RunBook(engine, clock, lines, owner)
 
     def cross_check(some: Sequence[Series]) -> None:
@@ -86,23 +94,44 @@ def build(config: Config, clock: Clock) -> App:
             hooks.tell(checked)
 
     fetcher = CryptoDataFetcher(engine, clock, book, queue, planning, recovery, config.series(), cross_check)
-    return App(config, clock, stop, hooks, engine, manager, router, lines, planning, fetcher)
+    return App(config, clock, stop, hooks, engine, manager, router, lines, planning, archive, fetcher)
 
 
-def _line(name: str, source: SourceSettings, engine: Engine, clock: Clock, health: Health, owner: str) -> SourceLine:
-    client = client_class(source.client).configured(name, source, clock)
-    with reading(engine) as connection:
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """What every line of this process shares."""
+
+    engine: Engine
+    clock: Clock
+    health: Health
+    owner: str
+
+
+def _line(name: str, source: SourceSettings, places: _Places) -> SourceLine:
+    client = client_class(source.client).configured(name, source, places.clock)
+    with reading(places.engine) as connection:
         known = source_clock(connection, name)
     ahead = 0 if known is None or known.seen_ms is None else known.clock_ms - known.seen_ms
-    server = ServerClock(clock, ahead)
+    return _opened(client, ServerClock(places.clock, ahead), source.symbols, places)
 
+
+def _archive(line: SourceLine, source: SourceSettings, places: _Places) -> Archive | None:
+    """The archive beside a source's API, by the same clock; None where it has none, or it is switched off."""
+    if source.client != "binance" or source.archive_url is None:
+        return None
+    client = BinanceArchiveClient.configured(line.source, source, places.clock)
+    return Archive(client, _opened(client, line.server, source.symbols, places))
+
+
+def _opened(client: BaseAPIClient, server: ServerClock, symbols: Mapping[str, str], places: _Places) -> SourceLine:
     def limits() -> tuple[int, int]:
         able = client.capabilities
         return max(1, able.weight_per_minute * able.budget_ms // MINUTE), able.budget_ms
 
+    engine, clock = places.engine, places.clock
     budgets = {each.pool: Budget(engine, clock, server, each.pool, limits) for each in client.endpoints}
-    gates = open_gates(Gate, client.endpoints, engine, clock, owner)
-    return SourceLine(client, gates, budgets, server, health, engine, clock, source.symbols)
+    gates = open_gates(Gate, client.endpoints, engine, clock, places.owner)
+    return SourceLine(client, gates, budgets, server, places.health, engine, clock, symbols)
 
 
 def open_gates(

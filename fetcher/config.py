@@ -40,6 +40,7 @@ class BinanceSource(_Section):
 
     client: Literal["binance"]
     base_urls: Annotated[list[BaseUrl], AfterValidator(some), AfterValidator(distinct)] = ["https://api.binance.com"]
+    archive_url: BaseUrl | None = "https://data.binance.vision"
     weight_per_minute: int = Field(default=6000, ge=20, le=1_000_000)
     timeout: Seconds = 10.0
     proxy: Proxies = (None,)

@@ -67,6 +67,10 @@ class CannotServe(SourceError):
     """The source is well but cannot serve this timeframe or window: ask the next source."""
 
 
+class NotPublished(CannotServe):
+    """An archive has no such file, or not yet: ask for smaller ones, or another route."""
+
+
 class UnknownSymbol(CannotServe):
     """The source does not list the symbol: configuration, or the next source."""
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fetcher.gaps import GapDetector, pages
+from fetcher.gaps import GapDetector, pages, subtract
 from fetcher.model import DAY, Window
+from fetcher.periods import months
+from fetcher.routes import is_worth_a_month
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fetcher.model import Series
+    from fetcher.routes import Offer
 
 JOB_PAGES = 20  # a job is claimed, leased and retried as one: big enough to be cheap, small enough to share
 
@@ -43,7 +46,9 @@ class Known:
     fallback: tuple[Window, ...] = ()  # what a worse source stands in for, and a better one may have
 
 
-def plan_series(series: Series, closed_until: int, known: Known, *, page_slots: int = 1000) -> list[PlannedJob]:
+def plan_series(
+    series: Series, closed_until: int, known: Known, *, page_slots: int = 1000, archive: Offer | None = None
+) -> list[PlannedJob]:
     """Jobs for every slot of `[first wanted, closed_until)` that is neither covered nor already a job's.
 
     After everything stored comes the tail; between stored windows are gaps; what lies before the first stored candle,
@@ -62,30 +67,31 @@ def plan_series(series: Series, closed_until: int, known: Known, *, page_slots: 
     for window in missing:
         if window.start >= newest:
             if not is_silent_tail(window, known.absent):
-                jobs += _cut(series, TAIL, window, page_slots)
+                jobs += _cut(series, TAIL, window, page_slots, archive)
         elif window.end > oldest:
-            jobs += _cut(series, GAP, window, page_slots)
+            jobs += _cut(series, GAP, window, page_slots, archive)
         elif covered or known.jobs:
-            jobs += _cut(series, BACKFILL, window, page_slots)
+            jobs += _cut(series, BACKFILL, window, page_slots, archive)
         else:
             head = max(window.start, series.grid.advance(series.grid.ceil(window.end), -page_slots))
             jobs += _cut(series, TAIL, Window(head, window.end), page_slots)
-            jobs += _cut(series, BACKFILL, Window(window.start, head), page_slots)
+            jobs += _cut(series, BACKFILL, Window(window.start, head), page_slots, archive)
     for window in known.fallback:
         for part in detector.missing(window, known.jobs):
-            jobs += _cut(series, HEAL, part, page_slots)
+            jobs += _cut(series, HEAL, part, page_slots, archive)
     return sorted(jobs, key=lambda job: (job.priority, -job.window.start))
 
 
 def plan_range(
-    series: Series, asked: Window, closed_until: int, known: Known, *, page_slots: int = 1000
-) -> list[PlannedJob]:
+    series: Series, asked: Window, closed_until: int, known: Known, *, page_slots: int = 1000,
+    archive: Offer | None = None,
+) -> list[PlannedJob]:  # fmt: skip
     """Backfill jobs for the slots of `asked` that are closed, listed, and neither covered nor already a job's."""
     grid = series.grid
     start = grid.ceil(max(asked.start, series.listed_ms or 0))
     wanted = Window(start, max(start, min(asked.end, closed_until)))
     missing = GapDetector(grid).missing(wanted, (*known.stored, *known.absent, *known.jobs))
-    jobs = [job for window in missing for job in _cut(series, BACKFILL, window, page_slots)]
+    jobs = [job for window in missing for job in _cut(series, BACKFILL, window, page_slots, archive)]
     return sorted(jobs, key=lambda job: -job.window.start)
 
 
@@ -95,8 +101,14 @@ def interleave(per_series: Sequence[Sequence[PlannedJob]]) -> list[PlannedJob]:
     return [job for *_, job in sorted(turns, key=lambda entry: entry[:3])]
 
 
-def _cut(series: Series, kind: str, window: Window, page_slots: int) -> list[PlannedJob]:
-    return [PlannedJob(series.id, kind, part) for part in pages(window, series.grid, page_slots * JOB_PAGES)]
+def _cut(series: Series, kind: str, window: Window, page_slots: int, archive: Offer | None = None) -> list[PlannedJob]:
+    """A window as jobs: of so many pages each, and of one month each where the archive's files are the cheaper way."""
+    grid, filed = series.grid, list[Window]()
+    if archive is not None:
+        wanted = [month for month in months(window) if archive.has(month) and is_worth_a_month(grid, month, archive)]
+        filed = [part for month in wanted if (part := GapDetector(grid).trim(window.intersect(month.window)))]
+    paged = [part for rest in subtract(window, filed) for part in pages(rest, grid, page_slots * JOB_PAGES)]
+    return [PlannedJob(series.id, kind, part) for part in (*filed, *paged) if grid.count(part)]
 
 
 def is_silent_tail(window: Window, absent: Sequence[Window]) -> bool:

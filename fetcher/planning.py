@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from db import coverage, jobs
 from db import series as series_rows
@@ -23,10 +23,20 @@ if TYPE_CHECKING:
 
     from db.intervals import Interval
     from db.jobs import JobRow
+    from fetcher.archive import ArchiveReader
     from fetcher.clock import Clock
     from fetcher.events import Fact
     from fetcher.model import Series
     from fetcher.router import APIRouter
+    from fetcher.routes import Offer
+
+
+class _Sizes(TypedDict):
+    """What jobs are cut by."""
+
+    page_slots: int
+    archive: Offer | None
+
 
 LONGEST_WAIT_MS = 3 * DAY + DAY  # no rest lasts longer: what waits beyond was written by a clock that was ahead
 GIVEN_UP_MS = 7 * DAY  # after which a job that was given up is tried once more
@@ -35,8 +45,11 @@ GIVEN_UP_MS = 7 * DAY  # after which a job that was given up is tried once more
 class Planning:
     """Turns what the configuration wants, less what the database can explain, into queued jobs."""
 
-    def __init__(self, engine: Engine, clock: Clock, router: APIRouter, tell: Callable[[Fact], None]) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, router: APIRouter, archive: ArchiveReader, tell: Callable[[Fact], None]
+    ) -> None:
         self._tell = tell
+        self._archive = archive
         self._engine = engine
         self._clock = clock
         self._router = router
@@ -51,9 +64,7 @@ class Planning:
             for s in all_series:
                 fallback = self._fallback(connection, s, covered.get(s.id, ()))
                 known[s.id] = replace(known[s.id], fallback=fallback)
-            missing = [
-                plan_series(s, closed[s.id], known[s.id], page_slots=self._router.page_slots(s)) for s in all_series
-            ]
+            missing = [plan_series(s, closed[s.id], known[s.id], **self._sizes(s)) for s in all_series]
             due = coverage.due_rechecks(connection, self._clock.now_ms())
             return [*interleave(missing), *_rechecks(due, open_jobs, all_series)]
 
@@ -79,10 +90,10 @@ class Planning:
         open_jobs: Sequence[JobRow],
     ) -> list[list[PlannedJob]]:  # fmt: skip
         known = _known(coverage.read_all(connection), open_jobs)
-        return [
-            plan_range(s, window, closed[s.id], known[s.id], page_slots=self._router.page_slots(s))
-            for s, window in asked
-        ]
+        return [plan_range(s, window, closed[s.id], known[s.id], **self._sizes(s)) for s, window in asked]
+
+    def _sizes(self, series: Series) -> _Sizes:
+        return {"page_slots": self._router.page_slots(series), "archive": self._archive.offer(series)}
 
     def settle_clocks(self, all_series: Sequence[Series]) -> None:
         """After the work: where no time endpoint told, take what the answers proved, up to what was planned for."""

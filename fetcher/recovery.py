@@ -13,7 +13,7 @@ from fetcher.errors import Contradicted, Stopped, UnknownSymbol, Unproven
 from fetcher.events import JobEnded, PageStored
 from fetcher.model import Window
 from fetcher.planner import RECHECK, TAIL
-from fetcher.steps import CONFIRM, JobSteps, Task
+from fetcher.steps import CONFIRM, Task
 from fetcher.writer import Committed, OpenJob, Writer
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from threading import Event
 
     from db.jobs import Scope
-    from fetcher.asking import Asker
     from fetcher.clock import Clock
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
+    from fetcher.steps import JobSteps
     from fetcher.storage import Page, Storage
 
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
@@ -51,7 +51,7 @@ class RecoveryManager:
     """Works jobs to their end with `workers` requests in flight and bounded memory; one instance, one caller."""
 
     def __init__(
-        self, asker: Asker, storage: Storage, jobs: JobQueue, clock: Clock, stop: Event, workers: int,
+        self, steps: JobSteps, storage: Storage, jobs: JobQueue, clock: Clock, stop: Event, workers: int,
         tell: Callable[[Fact], None],
     ) -> None:  # fmt: skip
         self._storage = storage
@@ -60,7 +60,7 @@ class RecoveryManager:
         self._stop = stop
         self._workers = workers
         self._tell = tell
-        self._steps = JobSteps(asker, storage, jobs, clock)
+        self._steps = steps
         self._happened: queue.SimpleQueue[_Happening] = queue.SimpleQueue()
         self._open: dict[int, OpenJob] = {}
         self._todo: deque[Task] = deque()

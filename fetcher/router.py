@@ -140,6 +140,11 @@ class APIRouter:
             raise CannotServe(f"no configured source of {series} offers {series.timeframe} candles")
         raise most_hopeful(errors)
 
+    def market_id(self, series: Series, source: str) -> str:
+        """The id of a series' market at one of its sources; raises UnknownSymbol where a person has to choose."""
+        line = self._lines[source]
+        return line.market_id(series.symbol, lambda: self._ask_symbols(line))
+
     def market_trades(self, series: Series, source: str) -> bool:
         """Whether the source says that the market still trades; True while its list cannot be had."""
         line = self._lines[source]
@@ -160,7 +165,7 @@ class APIRouter:
         self, line: SourceLine, series: Series, start: int | None, end: int | None, limit: int | None
     ) -> Served:
         self._source_now(line)
-        market_id = line.market_id(series.symbol, lambda: self._ask_symbols(line))
+        market_id = self.market_id(series, line.source)
         if start is None or end is None or not start:
             answer = self._ask_candles(line, series, market_id, (start, end, limit))
             page = answer.value

@@ -12,22 +12,25 @@ from fetcher.gaps import pages
 from fetcher.lacking import Lack, by_witness
 from fetcher.model import Window
 from fetcher.planner import HEAL, RECHECK
+from fetcher.routes import cheapest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fetcher.archive import ArchiveReader
     from fetcher.asking import Asker
     from fetcher.clock import Clock
     from fetcher.jobqueue import JobQueue
+    from fetcher.periods import Period
     from fetcher.storage import Page, Storage
     from fetcher.writer import OpenJob
 
-LEARN, PAGE, CONFIRM = "learn", "page", "confirm"
+LEARN, PAGE, FILE, CONFIRM = "learn", "page", "file", "confirm"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One question of a job: a page of one window, or the confirmation of windows that `source` lacked.
+    """One question of a job: a page of one window, what a file has of some, or whether `source` lacks some.
 
     Of a page `source` is the worst that may be asked; None: whoever can be reached.
     """
@@ -36,13 +39,15 @@ class Task:
     kind: str
     windows: tuple[Window, ...]
     source: str | None = None
+    period: Period | None = None
 
 
 class JobSteps:
     """Decides what a job asks next and asks it; what it must know of a job stands in the job or in the database."""
 
-    def __init__(self, asker: Asker, storage: Storage, jobs: JobQueue, clock: Clock) -> None:
+    def __init__(self, asker: Asker, archive: ArchiveReader, storage: Storage, jobs: JobQueue, clock: Clock) -> None:
         self._asker = asker
+        self._archive = archive
         self._storage = storage
         self._jobs = jobs
         self._clock = clock
@@ -56,8 +61,10 @@ class JobSteps:
             return [Task(job, CONFIRM, (job.window,))] if job.window else []
         if job.row.kind == HEAL:
             job.heals = self._jobs.best_rank(job.series)
-        missing = self.missing(job)
-        lacks = self._storage.lacks(job.series, self._clock.now_ms()) if missing else []
+        missing, now = self.missing(job), self._clock.now_ms()
+        if missing and self._archive.offer(job.series) is not None:
+            job.spent |= self._storage.spent_files(job.series, now)
+        lacks = self._storage.lacks(job.series, now) if missing else []
         return self._pages_of(job, by_witness(missing, lacks, job.series.sources))
 
     def confirming(self, job: OpenJob, holes: list[Window]) -> list[Task]:
@@ -79,6 +86,9 @@ class JobSteps:
         if task.kind == LEARN:
             job.goes_on_unlisted = not self._jobs.learn_listing(series.id, self._asker.listing)
             return None
+        if task.period is not None:
+            job.spent.add(task.period)
+            return self._archive.page(series, task.period, task.windows)
         above = None if job.heals is None else job.heals + 1
         if task.kind == PAGE:
             if task.source is not None:
@@ -127,15 +137,20 @@ class JobSteps:
         return any(source is not None for _, source in by_witness(missing, known, series.sources))
 
     def _pages_of(self, job: OpenJob, parts: Sequence[tuple[Window, str | None]]) -> list[Task]:
-        """The pages of missing windows, each with the worst source that may be asked for it.
+        """The files and pages of missing windows, each with the worst source that may be asked for it.
 
         Holes that whoever is asked leaves by the dozen are fetched as they are confirmed: many with one question.
         """
-        slots, grid = self._jobs.page_slots(job.series), job.series.grid
+        slots, grid, best = self._jobs.page_slots(job.series), job.series.grid, self._jobs.best(job.series)
+        offer = self._archive.offer(job.series, job.spent)
         tasks: list[Task] = []
         for worst, some in groupby(parts, key=itemgetter(1)):
             holes = [window for window, _ in some]
-            asked = worst or self._jobs.best(job.series)
+            asked = worst or best
+            if offer is not None and asked == best:
+                mix = cheapest(holes, grid, offer)
+                tasks += [Task(job, FILE, windows, worst, period) for period, windows in mix.files]
+                holes = list(mix.pages)
             groups = [(hole,) for hole in holes] if asked is None else self._asker.questions(job.series, holes, asked)
             for group in groups:
                 hull = Window(group[0].start, group[-1].end)

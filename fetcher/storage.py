@@ -12,6 +12,7 @@ from db import candles, coverage, jobs, quarantine
 from db.engine import reading, writing
 from db.revisions import keep_revisions
 from db.series import ensure_sources
+from fetcher.filenotes import spent, write
 from fetcher.gaps import GapDetector
 from fetcher.healing import unhealed
 from fetcher.lacking import forget, recall, remember
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from fetcher.filenotes import FileNote
     from fetcher.lacking import Lack
     from fetcher.model import CandleBatch, Rows, Series
+    from fetcher.periods import Period
     from fetcher.validation import Refused
 
     Slots = Callable[[int, int], int]
@@ -50,6 +53,7 @@ class Page:
     traded_not: tuple[Window, ...] = ()  # of a source that leaves out candles without trades: covered, without rows
     asked: Window | None = None  # of a page of candles: the window that its source answered for
     closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
+    file: FileNote | None = None  # of an archive's file: what is to be noted of it
 
 
 @dataclass(slots=True)
@@ -129,6 +133,11 @@ class Storage:
                 int(before[-1]) if len(before) else candles.before(connection, series.id, hole.start),
                 int(after[0]) if len(after) else candles.after(connection, series.id, hole.end),
             )
+
+    def spent_files(self, series: Series, now_ms: int) -> set[Period]:
+        """The periods of a series whose files in the archive need not be asked for now."""
+        with reading(self._engine) as connection:
+            return spent(connection, series, now_ms)
 
     def lacks(self, series: Series, now_ms: int) -> list[Lack]:
         """Which of several sources lacked what of a series in the last day and could not be asked to confirm it."""
@@ -221,9 +230,7 @@ class Storage:
             if sparse:
                 coverage.cover(connection, series.id, sparse, slots)
         self._cover_stored(connection, series, np.concatenate(held), source_id, route, slots)
-        refused = [_quarantined(page, refusal, source_id) for page in pages for refusal in page.refused]
-        if refused:
-            quarantine.add(connection, refused, now_ms)
+        _keep_papers(connection, pages, source_id, now_ms)
 
     @staticmethod
     def _cover_stored(
@@ -289,6 +296,16 @@ def _by_series_and_route(pages: Sequence[Page]) -> list[list[Page]]:
     for page in pages:
         groups.setdefault((page.batch.series.id, page.batch.source, page.batch.route), []).append(page)
     return list(groups.values())
+
+
+def _keep_papers(connection: Connection, pages: Sequence[Page], source_id: int, now_ms: int) -> None:
+    """Keep what was refused, and what is to be noted of files."""
+    refused = [_quarantined(page, refusal, source_id) for page in pages for refusal in page.refused]
+    if refused:
+        quarantine.add(connection, refused, now_ms)
+    for page in pages:
+        if page.file is not None:
+            write(connection, page.batch.series, source_id, page.file, now_ms)
 
 
 def _quarantined(page: Page, refusal: Refused, source_id: int) -> quarantine.QuarantineRow:

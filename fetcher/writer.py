@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.lacking import Lack
     from fetcher.model import Series
+    from fetcher.periods import Period
     from fetcher.storage import Storage
     from fetcher.validation import Refused
 
@@ -39,6 +40,7 @@ class OpenJob:
         self.goes_on_unlisted = False
         self.refused: Refused | None = None
         self.lacks: list[Lack] = []  # which source was asked for which of its windows; only appended to, by any thread
+        self.spent: set[Period] = set()  # files of the archive that need not be asked for; only added to, by any thread
         self._lock = Lock()
         self._pages = 0
         self._rounds = 0

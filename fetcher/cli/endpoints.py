@@ -85,7 +85,7 @@ def endpoint_states(
     for row in by_name.values():
         way = _way_in(row, config.sources[row.source]) if row.source in config.sources else None
         if way is not None:
-            found.append(_state(row, f"{row.source}{way.pool}", by_name, now_ms, account))
+            found.append(_state(row, f"{_purse(row)}{way.pool}", by_name, now_ms, account))
     known = {state.source for state in found}
     return found + [EndpointState(name, name, UNKNOWN) for name in config.sources if name not in known]
 
@@ -102,10 +102,16 @@ def _way_in(row: EndpointRow, settings: SourceSettings) -> Way | None:
     return next((way for way in candidates if _is_site(name.removesuffix(way.name), settings)), None)
 
 
+def _purse(row: EndpointRow) -> str:
+    """What an endpoint's budget is called before its way: an archive's requests are counted apart."""
+    archive = f"{row.source} archive"
+    return archive if row.endpoint.startswith(f"{archive} ") else row.source
+
+
 def _is_site(site: str, settings: SourceSettings) -> bool:
     match settings.client:
         case "binance":
-            return site in settings.base_urls
+            return site in settings.base_urls or site == f"archive {settings.archive_url}"
         case "ccxt":
             return site == " ".join(filter(None, (f"ccxt:{settings.exchange}", settings.base_url)))
     if settings.base_url is not None:

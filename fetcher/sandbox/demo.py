@@ -42,7 +42,7 @@ _DIFFERENT = f"SELECT * FROM lost EXCEPT SELECT * {_IN_HOLE}"  # noqa: S608
 _CONFIG = """\
 database_url: sqlite:///market.db
 sources:
-  binance: {{client: binance, base_urls: ["{url}"]}}
+  binance: {{client: binance, base_urls: ["{url}"], archive_url: null}}
 markets:
   - symbols: [BTC/USDT, ETH/USDT]
     timeframes: [1m, 1h]

@@ -64,7 +64,9 @@ def stage(url: str, symbols: Sequence[str], timeframes: Sequence[str], start: st
     folder = Path(tempfile.mkdtemp(prefix="fetcher-bench-"))
     config = {
         "database_url": "sqlite:///market.db",
-        "sources": {"binance": {"client": "binance", "base_urls": [url], "weight_per_minute": NO_LIMIT}},
+        "sources": {
+            "binance": {"client": "binance", "base_urls": [url], "archive_url": None, "weight_per_minute": NO_LIMIT}
+        },
         "markets": [{"symbols": [*symbols], "timeframes": [*timeframes], "start": start, "sources": ["binance"]}],
         "run": {"workers": WORKERS},
     }

@@ -55,7 +55,7 @@ class Venues:
         path.write_text(
             "database_url: sqlite:///market.db\n"
             "sources:\n"
-            f"  binance: {{client: binance, base_urls: ['{self.sandbox.url}']}}\n"
+            f"  binance: {{client: binance, base_urls: ['{self.sandbox.url}'], archive_url: null}}\n"
             f"  {second}: {{{settings[second]}, base_url: '{url}', "
             "weight_per_minute: 60000}\n"
             f"markets:\n  - {{{markets}, start: {FROM}, sources: [binance, {second}]}}\n",

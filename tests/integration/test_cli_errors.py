@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GOOD = """\
 database_url: sqlite:///market.db
-sources: {binance: {client: binance, base_urls: ['http://127.0.0.1:9']}}
+sources: {binance: {client: binance, base_urls: ['http://127.0.0.1:9'], archive_url: null}}
 markets: [{symbols: [BTC/USDT], timeframes: [1h], start: 2026-05-01, sources: [binance]}]
 """
 
@@ -95,7 +95,7 @@ def test_a_mistake_gets_one_sentence(mistake: str, capsys: pytest.CaptureFixture
         (("2026-05-01", "soon"), "'soon' is not a date"),
         (("]}]", "]}"), "not valid YAML"),
         (
-            ("{client: binance, base_urls: ['http://127.0.0.1:9']}", "{client: ccxt}"),
+            ("{client: binance, base_urls: ['http://127.0.0.1:9'], archive_url: null}", "{client: ccxt}"),
             "sources.binance.exchange: is required",
         ),
         (("sqlite:///market.db", "sqlite://"), "database_url names no file"),
@@ -138,7 +138,9 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_config_check_knows_exchanges(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An exchange id with a slip of the pen is found without asking anybody, and the right one is offered."""
-    changed = GOOD.replace("client: binance, base_urls: ['http://127.0.0.1:9']", "client: ccxt, exchange: krakn")
+    changed = GOOD.replace(
+        "client: binance, base_urls: ['http://127.0.0.1:9'], archive_url: null", "client: ccxt, exchange: krakn"
+    )
     (folder / "config.yaml").write_text(changed, encoding="utf-8")
     assert main(["config", "check"]) == 2
     assert "sources.binance.exchange: ccxt knows no exchange 'krakn'; did you mean kraken" in complaint(capsys)

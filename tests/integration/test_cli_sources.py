@@ -26,7 +26,7 @@ KEY = {"GECKO_KEY": "a-key-of-no-worth"}
 SOURCES = """\
 database_url: sqlite:///market.db
 sources:
-  binance: {{client: binance, base_urls: ['{url}']}}
+  binance: {{client: binance, base_urls: ['{url}'], archive_url: null}}
   okx: {{client: ccxt, exchange: okx, base_url: '{url}/okx', weight_per_minute: 600}}
   coingecko: {{client: coingecko, base_url: '{url}/coingecko/api/v3', plan: demo, api_key_env: GECKO_KEY,
                weight_per_minute: 30}}

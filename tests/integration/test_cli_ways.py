@@ -21,7 +21,7 @@ KEYS = {"FIRST_KEY": "CG-first-secret", "SECOND_KEY": "CG-second-secret"}
 CONFIG = """\
 database_url: sqlite:///market.db
 sources:
-  binance: {{client: binance, base_urls: ['{url}'], proxy: [direct, '{proxy}', '{dead}']}}
+  binance: {{client: binance, base_urls: ['{url}'], archive_url: null, proxy: [direct, '{proxy}', '{dead}']}}
   okx: {{client: ccxt, exchange: okx, base_url: '{url}/okx', weight_per_minute: 600}}
   gecko: {{client: coingecko, base_url: '{url}/coingecko/api/v3', plan: demo, api_key_env: [FIRST_KEY, SECOND_KEY]}}
 markets:

@@ -68,14 +68,15 @@ class World:
         self.facts: list[object] = []
 
     def configure(
-        self, *markets: str, workers: int = 8, timeout: str = "10s", weight: int = 6000, url: str = ""
-    ) -> None:
-        """Write the configuration."""
+        self, *markets: str, workers: int = 8, timeout: str = "10s", weight: int = 6000, url: str = "",
+        archive: str = "null",
+    ) -> None:  # fmt: skip
+        """Write the configuration; without an archive unless its address is given."""
         self.config_path.write_text(
             f"database_url: sqlite:///{self.database_path.name}\n"
             "sources:\n"
             f"  binance: {{client: binance, base_urls: ['{url or self.sandbox.url}'], timeout: {timeout}, "
-            f"weight_per_minute: {weight}}}\n"
+            f"weight_per_minute: {weight}, archive_url: {archive}}}\n"
             "markets:\n" + "".join(f"  {entry}\n" for entry in markets) + f"run: {{workers: {workers}}}\n",
             encoding="utf-8",
         )

@@ -51,7 +51,8 @@ class SourceWorld(World):
         """Write a configuration with every venue as a source; `urls` are other addresses, `more` further settings."""
         told, extra = urls or {}, more or {}
         base = told.get("binance", self.sandbox.url)
-        lines = [f"  binance: {{client: binance, base_urls: ['{base}'], timeout: {timeout}{extra.get('binance', '')}}}"]
+        own = f"timeout: {timeout}, archive_url: null{extra.get('binance', '')}"
+        lines = [f"  binance: {{client: binance, base_urls: ['{base}'], {own}}}"]
         for name, client in CLIENTS.items():
             url = told.get(name, self.sandbox.url + PATHS.get(name, f"/{name}"))
             lines.append(f"  {name}: {{{client}, base_url: '{url}', timeout: {timeout}{extra.get(name, '')}}}")

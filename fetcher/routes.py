@@ -1,0 +1,95 @@
+"""Which route is cheapest for what is missing: monthly files, daily files, pages of the API. Pure.
+
+Costs are request weight. A file costs none, but two requests (with its checksum), which count like a page here: else a
+day's file would be fetched for a single candle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fetcher.gaps import union
+from fetcher.periods import Period, days, inside, months
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from fetcher.model import Grid, Window
+
+FILE_COST = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an archive has for a series at a moment (ms UTC), beside an API of `page_slots` candles for `page_cost`.
+
+    `spent`: files that were asked for and did not bring what is missing now.
+    """
+
+    monthly: bool
+    daily: bool
+    now_ms: int
+    page_slots: int
+    page_cost: float
+    spent: Collection[Period] = ()
+
+    def has(self, period: Period) -> bool:
+        """Whether a file can be expected that is worth asking for."""
+        return period.expected_ms <= self.now_ms and period not in self.spent
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """The cheapest way to missing windows: files with what each is to bring, and windows to page through the API."""
+
+    files: tuple[tuple[Period, tuple[Window, ...]], ...] = ()
+    pages: tuple[Window, ...] = ()
+
+
+@dataclass(slots=True)
+class _Choice:
+    cost: float = 0.0
+    files: list[tuple[Period, tuple[Window, ...]]] = field(default_factory=list)
+    pages: list[Window] = field(default_factory=list)
+
+    def add(self, other: _Choice) -> None:
+        self.cost += other.cost
+        self.files += other.files
+        self.pages += other.pages
+
+
+def cheapest(missing: Sequence[Window], grid: Grid, offer: Offer) -> Mix:
+    """Cover missing windows (ascending, disjoint) by the mix of routes that costs the least weight."""
+    whole = _Choice()
+    for month in months_of(missing):
+        parts = inside(month, missing)
+        best = _by_days(parts, grid, offer) if offer.daily else _by_pages(parts, grid, offer)
+        if offer.monthly and offer.has(month) and best.cost > FILE_COST:
+            best = _Choice(FILE_COST, [(month, parts)])
+        whole.add(best)
+    return Mix(tuple(whole.files), tuple(union(whole.pages)))
+
+
+def months_of(windows: Sequence[Window]) -> list[Period]:
+    """The months that some ascending windows touch, each once."""
+    return list(dict.fromkeys(month for window in windows for month in months(window)))
+
+
+def is_worth_a_month(grid: Grid, month: Period, offer: Offer) -> bool:
+    """Whether a month that is missing whole comes cheaper as its file."""
+    return offer.monthly and _by_pages((month.window,), grid, offer).cost > FILE_COST
+
+
+def _by_days(parts: Sequence[Window], grid: Grid, offer: Offer) -> _Choice:
+    chosen = _Choice()
+    for day in dict.fromkeys(day for part in parts for day in days(part)):
+        mine = inside(day, parts)
+        paged = _by_pages(mine, grid, offer)
+        chosen.add(_Choice(FILE_COST, [(day, mine)]) if offer.has(day) and paged.cost > FILE_COST else paged)
+    return chosen
+
+
+def _by_pages(parts: Sequence[Window], grid: Grid, offer: Offer) -> _Choice:
+    pages = sum(grid.count(part) / offer.page_slots for part in parts)
+    return _Choice(max(1.0, pages) * offer.page_cost, [], list(parts))
