@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fetcher.sandbox import options as read
+from fetcher.sandbox.archive_faults import FILE_FAULTS
 from fetcher.sandbox.binance import KLINES
 from fetcher.sandbox.faults import FAULTS, Severity
 from fetcher.sandbox.generated import History
@@ -71,12 +72,25 @@ def sandbox(  # noqa: PLR0913, PLR0917 (each is an option of its own)
     venue_ahead: Annotated[
         Texts, typer.Option("--venue-ahead", metavar="VENUE=DURATION", help="Its clock's error, like -250ms.")
     ] = None,
+    archive_fault: Annotated[
+        Texts,
+        typer.Option(
+            "--archive-fault", metavar="NAME=PATTERN", help=f"Zips, like *-2024-01-15.zip: {', '.join(FILE_FAULTS)}."
+        ),
+    ] = None,
+    archive_late: Annotated[
+        Texts, typer.Option("--archive-late", metavar="PERIOD=DURATION", help="Like daily=6h or monthly=12d.")
+    ] = None,
+    archive_down: Annotated[
+        Texts, typer.Option("--archive-down", metavar="START/END", help="The archive alone is down; or always.")
+    ] = None,
 ) -> int:  # fmt: skip
     """Run an exchange on this machine, to try things out.
 
-    It speaks Binance's wire format, and below /okx, /kraken, /coinbase, /coingecko and /yahoo theirs. It needs no
-    network, and ends when interrupted. Point a source's `base_urls` or `base_url` at it. Options for faults, outages,
-    off-grid stretches, listings and venues may be given several times; the venue * means all.
+    It speaks Binance's wire format, below /data/spot that of its archive, and below /okx, /kraken, /coinbase,
+    /coingecko and /yahoo theirs. It needs no network, and ends when interrupted. Point a source's `base_urls`,
+    `archive_url` or `base_url` at it. Options for faults, outages, off-grid stretches, listings, venues and the archive
+    may be given several times; the venue * means all.
 
     Example: python -m fetcher sandbox --port 8080 --outage 2024-03-01T02:00/2024-03-01T04:30 --fault html=0.03
     """
@@ -105,6 +119,7 @@ def sandbox(  # noqa: PLR0913, PLR0917 (each is an option of its own)
             venues=read.read_venues(
                 venue_faults, venue_down or (), venue_outage or (), venue_limit or (), venue_ahead or ()
             ),
+            archive=read.read_archive(archive_fault or (), archive_late or (), archive_down or ()),
         )
     )
     return 0

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from fetcher.errors import ConfigError
 from fetcher.sandbox import options as read
+from fetcher.sandbox.archive import KEPT_MB
+from fetcher.sandbox.archive_faults import FILE_FAULTS
 from fetcher.sandbox.binance import KLINES
 from fetcher.sandbox.faults import FAULTS, Severity
 from fetcher.sandbox.generated import History
@@ -47,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
     add("--venue-outage", action="append", default=[], metavar="VENUE=START/END", help="minutes this venue never had")
     add("--venue-limit", action="append", default=[], metavar="VENUE=COUNT/SPAN", help="requests, like okx=40/2s")
     add("--venue-ahead", action="append", default=[], metavar="VENUE=DURATION", help="its clock's error, like -250ms")
+    add("--archive-fault", action="append", default=[], metavar="NAME=PATTERN", help=f"files: {', '.join(FILE_FAULTS)}")
+    add("--archive-late", action="append", default=[], metavar="PERIOD=DURATION", help="like daily=6h, monthly=12d")
+    add("--archive-down", action="append", default=[], metavar="START/END", help="the archive alone; or always")
+    add("--kept-archive", type=int, default=KEPT_MB, metavar="MIB", help="files of the archive kept in memory")
     add("--die-with-stdin", action="store_true", help="end when standard input does")
     return made
 
@@ -80,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
                 kept_pages=told.kept_pages,
                 die_with_stdin=told.die_with_stdin,
                 venues=read.read_venues(others, told.venue_down, told.venue_outage, told.venue_limit, told.venue_ahead),
+                archive=read.read_archive(told.archive_fault, told.archive_late, told.archive_down, told.kept_archive),
             )
         )
     except ConfigError as error:

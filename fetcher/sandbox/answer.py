@@ -30,6 +30,7 @@ class Answer:
     """Status, headers and body; `delivery` is how they reach the client, `delay` the seconds before they do.
 
     `delivery`: `whole`, `cut` (half of the promised body, then the connection closes) or `reset` (RST, nothing sent).
+    `fault` names what was wrong with what the answer was made of, before the network has its way with it.
     """
 
     status: int
@@ -40,6 +41,7 @@ class Answer:
     asked: Asked | None = None
     delivery: str = "whole"
     delay: float = 0.0
+    fault: str | None = None
 
 
 Complaint: TypeAlias = "Callable[[int, int, int], Answer]"

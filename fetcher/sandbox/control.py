@@ -48,7 +48,10 @@ class SandboxControl:
         return config
 
     def configure(self, **settings: Any) -> None:  # noqa: ANN401 - each setting has a type of its own
-        """Set any of what `config()` names, except `now_ms` and `scripts`; `venues={"okx": {"down": ["always"]}}`."""
+        """Set any of what `config()` names, except `now_ms` and `scripts`.
+
+        Such as `venues={"okx": {"down": ["always"]}}`, `archive={"faults": {"truncated": ["once:*-2024-01-15.zip"]}}`.
+        """
         self._ask("POST", "config", settings)
 
     def script(
@@ -56,13 +59,17 @@ class SandboxControl:
     ) -> None:
         """Give the next `count` candle answers of a venue, Binance by default, this fault, or `none`.
 
-        With a `symbol` (the venue's own name) only those about it; another `path` may hold `*`.
+        With a `symbol` (the venue's own name) only those about it; another `path` may hold `*`. The venue `archive` is
+        short for the path `/data/*`.
         """
         told = {"fault": fault, "count": count, "symbol": symbol, "path": path, "venue": venue}
         self._ask("POST", "script", told)
 
     def restate(self, symbol: str, timeframe: str, open_time: int, close: str, venue: str | None = None) -> None:
-        """Let a venue serve another close for one closed candle (`open_time` ms UTC; `symbol` the true `BTCUSDT`)."""
+        """Let a venue serve another close for one closed candle (`open_time` ms UTC; `symbol` the true `BTCUSDT`).
+
+        Binance's archive publishes the files with that candle anew: other bytes, CHECKSUM and Last-Modified.
+        """
         told = {"symbol": symbol, "timeframe": timeframe, "open_time": open_time, "close": close, "venue": venue}
         self._ask("POST", "restate", told)
 

@@ -53,10 +53,7 @@ def check_chances(chances: Mapping[str, float]) -> dict[str, float]:
 
 @dataclass(slots=True)
 class FaultPlan:
-    """Chances, scripts and the paths they hold for (klines alone unless told otherwise), of one exchange.
-
-    `layout` and `complain` are the exchange's format and refusals.
-    """
+    """Chances, scripts and the paths they hold for (klines alone unless told otherwise), of one exchange's format."""
 
     chances: dict[str, float] = field(default_factory=dict)
     paths: tuple[str, ...] = (KLINES,)
@@ -64,7 +61,6 @@ class FaultPlan:
     rng: Random = field(default_factory=lambda: Random(0))
     scripts: list[Script] = field(default_factory=list)
     layout: Layout = BINANCE_ROWS
-    complain: Complaint = complain
 
     def queue(self, script: Script) -> None:
         """Add a script after those already waiting."""
@@ -74,14 +70,19 @@ class FaultPlan:
             raise ConfigError(f"a script for {script.count} answers does nothing; count has to be at least 1")
         self.scripts.append(script)
 
-    def spoil(self, path: str, answer: Answer, now_ms: int) -> tuple[Answer, str | None]:
-        """The answer as it leaves, and the fault it got, if any; an exchange's own refusals are left alone."""
+    def spoil(
+        self, path: str, answer: Answer, now_ms: int, complain: Complaint = complain
+    ) -> tuple[Answer, str | None]:
+        """The answer as it leaves, and the fault it got, if any; an exchange's own refusals are left alone.
+
+        `complain` is how the exchange says that something failed.
+        """
         if answer.status != 200:  # noqa: PLR2004 - the only good answer there is
             return answer, None
         name = self._choose(path, answer)
         if name is None:
             return answer, None
-        spoiled = FAULT[name](answer, Scene(self.rng, self.severity, now_ms, self.layout, self.complain))
+        spoiled = FAULT[name](answer, Scene(self.rng, self.severity, now_ms, self.layout, complain))
         return spoiled, None if spoiled is answer else name
 
     def _choose(self, path: str, answer: Answer) -> str | None:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from fetcher.sandbox.answer import HTML, Answer
+from fetcher.sandbox.answer import HTML, JSON, Answer
 from fetcher.sandbox.layout import BINANCE_ROWS
 from fetcher.sandbox.refusals import complain
 
@@ -53,9 +53,12 @@ Fault: TypeAlias = "Callable[[Answer, Scene], Answer]"
 
 def _said(status: int) -> Fault:
     """The exchange's own words for a failure."""
-    return lambda answer, scene: replace(
-        answer, status=status, body=scene.complain(status, 0, scene.now_ms).body, rows=None
-    )
+
+    def fault(answer: Answer, scene: Scene) -> Answer:
+        told = scene.complain(status, 0, scene.now_ms)
+        return replace(answer, status=status, body=told.body, content_type=told.content_type, rows=None)
+
+    return fault
 
 
 def _gateway(status: int, title: str) -> Fault:
@@ -85,7 +88,7 @@ def _on_rows(spoil: Callable[[list[Row], Answer, Scene], list[Row]]) -> Fault:
     """A fault of a page of candles: works on the decoded rows and leaves every other answer alone."""
 
     def fault(answer: Answer, scene: Scene) -> Answer:
-        if not answer.rows:
+        if not answer.rows or answer.content_type != JSON:
             return answer
         document = json.loads(answer.body)
         before = scene.layout.rows(document)

@@ -117,6 +117,7 @@ class Market(ABC):
 
     def __init__(self) -> None:
         self._restated: dict[tuple[str, str], dict[int, int]] = {}
+        self._restated_at: dict[tuple[str, str], dict[int, int]] = {}
 
     @abstractmethod
     def symbols(self) -> tuple[Listing, ...]:
@@ -202,13 +203,19 @@ class Market(ABC):
         if self.listing(symbol) is None or not len(self.closed(symbol, timeframe, Window(slot, slot + 1), now_ms)):
             raise ConfigError(f"{symbol} {timeframe} has no closed candle at {slot} to restate; name its open time")
         self._restated.setdefault((symbol, timeframe.name), {})[slot] = close
+        self._restated_at.setdefault((symbol, timeframe.name), {})[slot] = now_ms
+
+    def restated_at(self, symbol: str, timeframe: Timeframe, window: Window) -> int:
+        """When a candle of the window was last restated, in ms UTC; 0 where none ever was."""
+        moments = self._restated_at.get((symbol, timeframe.name), {})
+        return max((ms for slot, ms in moments.items() if window.start <= slot < window.end), default=0)
 
     def _overlay(self, symbol: str, timeframe: Timeframe, rows: Rows) -> Rows:
         restated = self._restated.get((symbol, timeframe.name))
         if not restated or not len(rows):
             return rows
         rows = rows.copy()
-        for slot, close in restated.items():
+        for slot, close in tuple(restated.items()):  # another may be restated while an archive file is being made
             at = rows["slot"] == slot
             rows["close"][at] = close
             rows["high"][at] = np.maximum(rows["high"][at], close)

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from fetcher.clock import Clock, parse_utc
 from fetcher.errors import ConfigError
-from fetcher.model import DAY, Window
+from fetcher.model import DAY, HOUR, MINUTE, SECOND, Window
+from fetcher.sandbox.archive import KEPT_MB, ArchiveOptions
+from fetcher.sandbox.archive_faults import check_patterns
+from fetcher.sandbox.archive_names import PUBLISHED_AT, Lateness
 from fetcher.sandbox.binance import KLINES
 from fetcher.sandbox.fault_plan import check_chances
 from fetcher.sandbox.faults import Severity
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
 ALWAYS = Window(0, 1 << 50)
 _EVERY = "*"
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
+_UNITS = {"ms": 1, "s": SECOND, "": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ class SandboxOptions:
     """Everything a sandbox can be told at its start; port 0 takes a free one, `data` replaces the generated market.
 
     `latency_seconds` is added to every answer. With `die_with_stdin` the sandbox ends when its stdin does. `faults`,
-    `fault_paths`, `history.outages`, `history.off_grid` and the limits are Binance's; `venues` holds the others'.
+    `fault_paths`, `history.outages`, `history.off_grid` and the limits are Binance's; `venues` holds the others', and
+    `archive` what only files have: for faults on the wire, and for its candles, the archive is Binance.
     """
 
     host: str = "127.0.0.1"
@@ -65,6 +70,7 @@ class SandboxOptions:
     kept_pages: int = 512
     die_with_stdin: bool = False
     venues: Mapping[str, VenueOptions] = field(default_factory=dict)
+    archive: ArchiveOptions = field(default_factory=ArchiveOptions)
 
     def __post_init__(self) -> None:
         read_clock(self.clock)
@@ -94,11 +100,11 @@ def read_clock(text: str) -> Clock:
 
 
 def read_seconds(text: str) -> float:
-    """A duration such as `80ms` or `1.5s` (a bare number: seconds) in seconds; ConfigError otherwise."""
+    """A duration such as `80ms`, `1.5s` or `12d` (a bare number: seconds) in seconds; ConfigError otherwise."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ConfigError(f"{text!r} is no duration; write it like 80ms or 1.5s")
-    return float(match[1]) / (1000 if match[2] == "ms" else 1)
+        raise ConfigError(f"{text!r} is no duration; write it like 80ms, 1.5s, 6h or 12d")
+    return float(match[1]) * _UNITS[match[2]] / 1000
 
 
 def read_chances(texts: Iterable[str]) -> dict[str, float]:
@@ -201,6 +207,35 @@ def read_venues(
         )
         for name in (BINANCE, *VENUES)
     }
+
+
+def read_archive(
+    faults: Iterable[str] = (), late: Iterable[str] = (), down: Iterable[str] = (), kept_mb: int = KEPT_MB
+) -> ArchiveOptions:
+    """The archive's options from their command-line texts; ConfigError with one sentence for what cannot be read.
+
+    `truncated=*-2024-01-15.zip` (a fault may be given several times) and `daily=6h` or `monthly=12d`.
+    """
+    patterns: dict[str, tuple[str, ...]] = {}
+    for text in faults:
+        name, mark, pattern = text.partition("=")
+        if not mark:
+            raise ConfigError(f"{text!r} is no fault of files; write it like truncated=BTCUSDT-1m-2024-0?.zip")
+        patterns[name] = (*patterns.get(name, ()), pattern)
+    lateness = {"daily": 0, "monthly": 0}
+    for text in late:
+        period, _, duration = text.partition("=")
+        if period not in lateness:
+            raise ConfigError(f"{text!r} does not tell which files are late; write it like daily=6h or monthly=12d")
+        lateness[period] = _milliseconds(duration)
+    return ArchiveOptions(check_patterns(patterns), tuple(map(read_spell, down)), check_lateness(**lateness), kept_mb)
+
+
+def check_lateness(daily: int, monthly: int) -> Lateness:
+    """How late (ms) files of days and months are; ConfigError where one came before its last candle was closed."""
+    if min(daily, monthly) < -PUBLISHED_AT:
+        raise ConfigError("no file of the archive can be earlier than at midnight: at most 7.5h before its usual time")
+    return Lateness(daily, monthly)
 
 
 def _milliseconds(text: str) -> int:

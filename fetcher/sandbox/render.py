@@ -1,4 +1,4 @@
-"""Exact candles as the exchange's JSON text, a whole page at once: about ten times as fast as formatting cells."""
+"""Exact candles as the exchange's JSON or its archive's CSV, all at once: ten times as fast as formatting cells."""
 
 from __future__ import annotations
 
@@ -45,8 +45,17 @@ def _decimal(whole: Whole, part: Whole) -> tuple[Text | bytes, ...]:
 
 def klines(rows: Rows, *, micros: bool = False) -> bytes:
     """A page of Binance klines: `[[open time, "open", … , "0"],…]`, compact, times in ms (µs when `micros`)."""
+    return b"[" + _lines(rows, b"[", b'"', b"],", micros=micros)[:-1] + b"]"
+
+
+def csv(rows: Rows, *, micros: bool = False) -> bytes:
+    """The same candles as lines of a file of Binance's archive: 12 columns without quotes, no header."""
+    return _lines(rows, b"", b"", b"\n", micros=micros)
+
+
+def _lines(rows: Rows, begin: bytes, quote: bytes, end: bytes, *, micros: bool) -> bytes:
     if not len(rows):
-        return b"[]"
+        return b""
 
     def price(name: str) -> tuple[Text | bytes, ...]:
         whole = rows[name] // UNIT
@@ -55,13 +64,13 @@ def klines(rows: Rows, *, micros: bool = False) -> bytes:
     def amount(name: str) -> tuple[Text | bytes, ...]:
         return _decimal(rows[name]["whole"], rows[name]["part"])
 
-    unit = b"000" if micros else b""
-    last_us = b"999" if micros else b""
+    unit, last_us = (b"000", b"999") if micros else (b"", b"")
+    opens, between, closes = b"," + quote, quote + b"," + quote, quote + b","
     cells: tuple[Text | bytes, ...] = (
-        b"[", _whole(rows["slot"] + rows["shift"]), unit, b',"', *price("open"), b'","', *price("high"), b'","',
-        *price("low"), b'","', *price("close"), b'","', *amount("volume"), b'",', _whole(rows["end"] + rows["shift"]),
-        last_us, b',"', *amount("quote_volume"), b'",', _whole(rows["trades"]), b',"', *amount("taker_base"), b'","',
-        *amount("taker_quote"), b'","0"],',
+        begin, _whole(rows["slot"] + rows["shift"]), unit, opens, *price("open"), between, *price("high"), between,
+        *price("low"), between, *price("close"), between, *amount("volume"), closes,
+        _whole(rows["end"] + rows["shift"]), last_us, opens, *amount("quote_volume"), closes, _whole(rows["trades"]),
+        opens, *amount("taker_base"), between, *amount("taker_quote"), between, b"0", quote, end,
     )  # fmt: skip
     page = np.empty((len(rows), sum(len(c) if isinstance(c, bytes) else c.shape[1] for c in cells)), dtype=np.uint8)
     at = 0
@@ -70,4 +79,4 @@ def klines(rows: Rows, *, micros: bool = False) -> bytes:
         page[:, at : at + width] = np.frombuffer(cell, dtype=np.uint8) if isinstance(cell, bytes) else cell
         at += width
     text: bytes = page[page != 0].tobytes()
-    return b"[" + text[:-1] + b"]"
+    return text

@@ -76,6 +76,9 @@ class _Wire:
             return await self._administer(request)
         if request.method != "GET":
             return web.Response(status=405, headers={"Date": self._sandbox.date(), "Allow": "GET"})
+        lengthy = self._sandbox.preparation(request.path)
+        if lengthy is not None:
+            await asyncio.to_thread(lengthy)
         answer = self._sandbox.answer(request.path, request.query, request.query_string, request.headers)
         if answer.delay:
             await self._pause(answer.delay)

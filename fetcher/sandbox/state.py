@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from fetcher.clock import Clock
 from fetcher.errors import ConfigError
 from fetcher.model import TIMEFRAMES, Timeframe, Window
+from fetcher.sandbox.archive import ARCHIVE, FOLDER
+from fetcher.sandbox.archive_venue import ArchiveVenue
 from fetcher.sandbox.binance import BinanceExchange
 from fetcher.sandbox.fault_plan import Script, check_chances
 from fetcher.sandbox.generated import GeneratedMarket
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from fetcher.sandbox.answer import Answer
     from fetcher.sandbox.fault_plan import FaultPlan
+    from fetcher.sandbox.market import Market
     from fetcher.sandbox.options import SandboxOptions
 
 _LOGGED = 200_000  # requests remembered; older ones fall out, `n` goes on
@@ -56,7 +59,8 @@ def _date(seconds: int) -> str:
 class Sandbox:
     """The venues and everything a test can turn on them; knows nothing of sockets.
 
-    Settings without a venue are Binance's, whose market has outages and off-grid stretches of its own.
+    Settings without a venue are Binance's, whose market has outages and off-grid stretches of its own. Its archive
+    serves the same market, and what happens on the wire to Binance's `paths` may happen to files.
     """
 
     def __init__(self, options: SandboxOptions) -> None:
@@ -74,6 +78,7 @@ class Sandbox:
             own = recorded.twin() if recorded else GeneratedMarket(replace(options.history, outages=(), off_grid=()))
             told = options.venues.get(name, VenueOptions())
             self.venues[name] = Venue.opened(name, own, told, options.severity, options.fault_seed + number)
+        self.archive = ArchiveVenue.of(market, options.archive, faults, options.fault_seed)
         self._wall = Clock()
         self._log: deque[LogEntry] = deque(maxlen=_LOGGED)
         self._seen = 0
@@ -87,6 +92,7 @@ class Sandbox:
             "weight_limit": self._set_weight_limit,
             "outages": self._set_outages,
             "venues": self._set_venues,
+            "archive": self.archive.configure,
         }
 
     @property
@@ -97,7 +103,7 @@ class Sandbox:
     def answer(self, path: str, query: Mapping[str, str], query_text: str, headers: Mapping[str, str]) -> Answer:
         """The answer to one request as it leaves, faults included; logged."""
         clock = self.clock.now_ms()
-        venue = self.venues.get(path.split("/", 2)[1], self.venues[BINANCE])
+        venue = self._at(path)
         given, fault, now = venue.answer(path, query, headers, clock)
         self._seen += 1
         self._log.append(
@@ -110,6 +116,10 @@ class Sandbox:
         return replace(
             given, headers={**given.headers, "Date": _date(now // 1000)}, delay=given.delay + self.latency_seconds
         )
+
+    def preparation(self, path: str) -> Callable[[], None] | None:
+        """What takes long enough to be done in a thread before `answer` is asked for that path; None for nothing."""
+        return self.archive.preparation(path, self.clock.now_ms()) if path.startswith(FOLDER) else None
 
     def date(self) -> str:
         """The sandbox's clock as a Date header writes it."""
@@ -140,6 +150,7 @@ class Sandbox:
             "outages": [span(halt) for halt in outages],
             "scripts": [asdict(script) for venue in self.venues.values() for script in venue.faults.scripts],
             "venues": {name: venue.config() for name, venue in self.venues.items()},
+            "archive": self.archive.config(),
         }
 
     def configure(self, settings: Mapping[str, Any]) -> None:
@@ -149,17 +160,28 @@ class Sandbox:
     def script(
         self, fault: str, count: int = 1, symbol: str | None = None, path: str | None = None, venue: str | None = None
     ) -> None:
-        """Give the next `count` answers of the venue (Binance, where none is named) this fault."""
-        chosen = self._venue(venue)
+        """Give the next `count` answers of the venue (Binance, where none is named; or `archive`) this fault."""
+        chosen = self.archive if venue == ARCHIVE else self._venue(venue)
         chosen.faults.queue(Script(fault, count, symbol, path or chosen.exchange.candle_path))
 
     def restate(self, symbol: str, timeframe: str, open_time: int, close: str, venue: str | None = None) -> None:
         """Serve another close (decimal text) for one closed candle from now on; `symbol` is the true market's."""
         if timeframe not in TIMEFRAMES:
             raise ConfigError(f"unknown timeframe {timeframe!r}; one of {' '.join(TIMEFRAMES)}")
-        exchange, units = self._venue(venue).exchange, round(float(close) * UNIT)
-        exchange.market.restate(symbol, Timeframe(timeframe), open_time, units, self.clock.now_ms())
-        exchange.forget_pages()
+        market, units = self._venue(venue).exchange.market, round(float(close) * UNIT)
+        market.restate(symbol, Timeframe(timeframe), open_time, units, self.clock.now_ms())
+        self._forget(market)
+
+    def _at(self, path: str) -> Venue:
+        if path.startswith(FOLDER):
+            return self.archive
+        return self.venues.get(path.split("/", 2)[1], self.venues[BINANCE])
+
+    def _forget(self, market: Market) -> None:
+        """Let all that serve this market render it anew."""
+        for venue in (*self.venues.values(), self.archive):
+            if venue.exchange.market is market:
+                venue.exchange.forget_pages()
 
     def _venue(self, name: str | None) -> Venue:
         if name is not None and name not in self.venues:
@@ -173,6 +195,7 @@ class Sandbox:
     def _set_clock(self, text: str) -> None:
         self.clock, self._clock_text = read_clock(text), text
         self.exchange.limit.pardon()
+        self.archive.exchange.forget_pages()
         for venue in self.venues.values():
             venue.exchange.forget_pages()
             if isinstance(venue.exchange, VenueExchange):
@@ -199,4 +222,4 @@ class Sandbox:
             raise ConfigError("recordings keep the outages they have; start the sandbox without --data to set some")
         outages: tuple[Window, ...] = tuple(read_window(text) for text in texts)
         market.rewrite(replace(market.history, outages=outages))
-        self.exchange.forget_pages()
+        self._forget(market)

@@ -60,11 +60,15 @@ class Venue:
     ) -> tuple[Answer, str | None, int]:
         """The answer to a GET, the fault it got, and the venue's time (ms UTC); `real_ms` is the sandbox's clock."""
         now = real_ms + self.ahead_ms
-        if any(spell.start <= real_ms < spell.end for spell in self.down):
+        if self.is_down(real_ms):
             return Answer(503, b"", delivery="reset"), "down", now
         given = self.exchange.answer(path.removeprefix(self.prefix), query, headers, now)
-        spoiled, fault = self.faults.spoil(path, given, now)
-        return replace(spoiled, delay=spoiled.delay + self.latency_seconds), fault, now
+        spoiled, fault = self.faults.spoil(path, given, now, self.exchange.complain)
+        return replace(spoiled, delay=spoiled.delay + self.latency_seconds), fault or given.fault, now
+
+    def is_down(self, real_ms: int) -> bool:
+        """Whether nobody is answered at that time of the sandbox's clock."""
+        return any(spell.start <= real_ms < spell.end for spell in self.down)
 
     def config(self) -> dict[str, object]:
         """What can be configured, as it stands; `configure` takes it back."""
@@ -86,9 +90,10 @@ class Venue:
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Change the settings named; ConfigError says which one cannot be."""
-        apply(settings, self._settings(), f"sandbox's {self.name}")
+        apply(settings, self.settings(), f"sandbox's {self.name}")
 
-    def _settings(self) -> dict[str, Callable[[Any], None]]:
+    def settings(self) -> dict[str, Callable[[Any], None]]:
+        """What sets each setting."""
         known: dict[str, Callable[[Any], None]] = {
             "faults": lambda chances: setattr(self.faults, "chances", check_chances(chances)),
             "paths": lambda paths: setattr(self.faults, "paths", tuple(paths)),
@@ -119,10 +124,8 @@ class Venue:
 
 
 def plan(exchange: Exchange, chances: dict[str, float], severity: Severity, seed: int) -> FaultPlan:
-    """The faults of one exchange, in its format and words."""
-    return FaultPlan(
-        chances, (exchange.candle_path,), severity, Random(seed), layout=exchange.layout, complain=exchange.complain
-    )
+    """The faults of one exchange, in its format."""
+    return FaultPlan(chances, (exchange.candle_path,), severity, Random(seed), layout=exchange.layout)
 
 
 def apply(settings: Mapping[str, Any], known: Mapping[str, Callable[[Any], None]], owner: str) -> None:

@@ -26,6 +26,7 @@ def test_well_written_arguments_become_values() -> None:
     """Durations in seconds, times in ms UTC."""
     assert read.read_seconds("80ms") == 0.08
     assert read.read_seconds("1.5s") == read.read_seconds("1.5") == 1.5
+    assert [read.read_seconds(text) for text in ("90m", "1.5h", "12d")] == [5_400, 5_400, 1_036_800]
     assert read.read_window("2024-03-01T02:00/2024-03-01T03:00Z") == Window(START, START + 3_600_000)
     assert read.read_shifted("2024-03-01T02:00/2024-03-01T03:00/14789") == Shifted(
         Window(START, START + 3_600_000), 14_789
@@ -91,6 +92,7 @@ def test_the_defaults_of_the_command_are_those_of_the_options() -> None:
         assert getattr(told, name) == getattr(options, name), name
     assert read.read_seconds(told.hang) == options.severity.hang_seconds
     assert told.retry_after == options.severity.retry_after
+    assert told.kept_archive == options.archive.kept_mb
 
 
 def test_settings_change_at_run_time_and_bad_ones_are_named() -> None:
