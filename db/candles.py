@@ -32,9 +32,9 @@ STORED_DTYPE = np.dtype(
 COLUMNS = tuple(STORED_DTYPE.names or ())[:-1]
 UNKNOWN_COUNT = -1
 
-# Measured on SQLite 3.40 with these 13 columns: 100–250 rows a statement are equally fast, half as fast again as
+# Measured on SQLite 3.40 with these 13 columns: 100–300 rows a statement are equally fast, half as fast again as
 # executemany; 1000 are slower than 100.
-_ROWS_PER_STATEMENT = 100
+_ROWS_PER_STATEMENT = 200
 _ROWS_PER_FETCH = 20_000
 
 _c = candles.c
@@ -113,27 +113,38 @@ def _to_array(part: list[tuple[Any, ...]]) -> Rows:
 
 
 def _insert_sqlite(conn: Connection, series_id: int, source_id: int, rows: Rows) -> None:
-    """Multi-row VALUES on the raw driver; the driver stores NaN as NULL by itself."""
+    """Multi-row VALUES on the raw driver; the driver stores NaN as NULL by itself.
+
+    All cells go as doubles, which costs half of what a tuple a row does: SQLite turns those of the integer columns back
+    into integers, exactly, since no time in ms and no count of trades comes near 2⁵³.
+    """
     execute: Any = getattr(conn.connection.driver_connection, "execute")  # noqa: B009 - typed per driver
+    width = len(COLUMNS)
+    cells = np.empty((len(rows), width))
+    for place, name in enumerate(COLUMNS):
+        cells[:, place] = rows[name]
     for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        chunk = rows[start : start + _ROWS_PER_STATEMENT].tolist()
-        execute(_sqlite_upsert(len(chunk)), (series_id, source_id, *chain.from_iterable(chunk)))
+        chunk = cells[start : start + _ROWS_PER_STATEMENT].ravel().tolist()
+        statement = _sqlite_upsert(len(chunk) // width)
+        chunk += (series_id, source_id)
+        execute(statement, chunk)
 
 
 @lru_cache(maxsize=_ROWS_PER_STATEMENT)
 def _sqlite_upsert(rows: int) -> str:
-    """The statement for so many rows; ?1 and ?2 (series, source) are bound once for all of them."""
+    """The statement for so many rows; series and source are bound once for all of them, behind their cells."""
     width = len(COLUMNS)
     trades = COLUMNS.index("trades")
 
     def cell(number: int) -> str:
-        return f"nullif(?{number + 3},{UNKNOWN_COUNT})" if number % width == trades else f"?{number + 3}"
+        return f"nullif(?{number + 1},{UNKNOWN_COUNT})" if number % width == trades else f"?{number + 1}"
 
     lines = (",".join(cell(row * width + column) for column in range(width)) for row in range(rows))
+    series, source = rows * width + 1, rows * width + 2
     replaced = (*COLUMNS[1:], "source_id")
     return (
         f"INSERT INTO candles (series_id, {', '.join(COLUMNS)}, source_id) VALUES "  # noqa: S608 - names of ours only
-        f"{','.join(f'(?1,{line},?2)' for line in lines)} "
+        f"{','.join(f'(?{series},{line},?{source})' for line in lines)} "
         f"ON CONFLICT (series_id, open_time) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in replaced)}"
     )
 

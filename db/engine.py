@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
 from db.errors import DatabaseProblem, DatabaseUnusable
+from db.fairness import FairLock
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,7 +23,10 @@ _BACKENDS = ("sqlite", "postgresql")
 _LAST_PORT = 65_535
 _CACHE_KIB = 16_384
 _WAL_LIMIT_BYTES = 64 * 2**20
-_CHECKPOINT_PAGES = 4_000  # 16 MB of log: fewer waits for the disk than SQLite's 4 MB, while many rows come in
+_CHECKPOINT_PAGES = 16_000  # 64 MB of log: fewer waits for the disk than SQLite's 4 MB, while many rows come in
+
+_TURNS: WeakKeyDictionary[Engine, FairLock] = WeakKeyDictionary()
+"""The turns of this process's writers, for databases with one writer at a time."""
 
 _NOT_OURS = {
     "file is not a database": "is not an SQLite database; name another file in database_url",
@@ -94,8 +99,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
     On SQLite it takes the write lock at once (BEGIN IMMEDIATE, waiting up to `busy_seconds`), because a reader that
     turns writer half-way is refused without waiting. Raises DatabaseProblem where the database cannot be used.
     """
-    with sentences(engine), engine.connect() as conn, conn.execution_options(immediate=True).begin():
+    with sentences(engine), _turn(engine), engine.connect() as conn, conn.execution_options(immediate=True).begin():
         yield conn
+
+
+def _turn(engine: Engine) -> AbstractContextManager[None]:
+    lock = _TURNS.get(engine)
+    return nullcontext() if lock is None else lock.turn()
 
 
 @contextmanager
@@ -165,6 +175,7 @@ def _open_sqlite(url: URL, busy_seconds: float) -> Engine:
         # isolation_level None: the driver's own transaction control would begin too late (only before a write).
         connect_args={"timeout": busy_seconds, "isolation_level": None, "check_same_thread": False},
     )
+    _TURNS[engine] = FairLock(busy_seconds)
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     return engine

@@ -23,7 +23,7 @@ from fetcher.model import MINUTE
 from fetcher.pipeline import CryptoDataFetcher
 from fetcher.planning import Planning
 from fetcher.recovery import RecoveryManager
-from fetcher.resilience.budget import Budget
+from fetcher.resilience.budget import Budget, Unlimited
 from fetcher.resilience.gate import Gate, Outlook
 from fetcher.resilience.health import Health
 from fetcher.router import APIRouter
@@ -112,7 +112,8 @@ def _line(name: str, source: SourceSettings, places: _Places) -> SourceLine:
     with reading(places.engine) as connection:
         known = source_clock(connection, name)
     ahead = 0 if known is None or known.seen_ms is None else known.clock_ms - known.seen_ms
-    return _opened(client, ServerClock(places.clock, ahead), source.symbols, places)
+    server = ServerClock(places.clock, ahead)
+    return _opened(client, server, _budgets(client, server, places), source.symbols, places)
 
 
 def _archive(line: SourceLine, source: SourceSettings, places: _Places) -> Archive | None:
@@ -120,18 +121,24 @@ def _archive(line: SourceLine, source: SourceSettings, places: _Places) -> Archi
     if source.client != "binance" or source.archive_url is None:
         return None
     client = BinanceArchiveClient.configured(line.source, source, places.clock)
-    return Archive(client, _opened(client, line.server, source.symbols, places))
+    purses = {endpoint.pool: Unlimited() for endpoint in client.endpoints}
+    return Archive(client, _opened(client, line.server, purses, source.symbols, places))
 
 
-def _opened(client: BaseAPIClient, server: ServerClock, symbols: Mapping[str, str], places: _Places) -> SourceLine:
+def _budgets(client: BaseAPIClient, server: ServerClock, places: _Places) -> dict[str, Budget]:
     def limits() -> tuple[int, int]:
         able = client.capabilities
         return max(1, able.weight_per_minute * able.budget_ms // MINUTE), able.budget_ms
 
-    engine, clock = places.engine, places.clock
-    budgets = {each.pool: Budget(engine, clock, server, each.pool, limits) for each in client.endpoints}
-    gates = open_gates(Gate, client.endpoints, engine, clock, places.owner)
-    return SourceLine(client, gates, budgets, server, places.health, engine, clock, symbols)
+    return {e.pool: Budget(places.engine, places.clock, server, e.pool, limits) for e in client.endpoints}
+
+
+def _opened(
+    client: BaseAPIClient, server: ServerClock, purses: Mapping[str, Budget | Unlimited],
+    symbols: Mapping[str, str], places: _Places,
+) -> SourceLine:  # fmt: skip
+    gates = open_gates(Gate, client.endpoints, places.engine, places.clock, places.owner)
+    return SourceLine(client, gates, purses, server, places.health, places.engine, places.clock, symbols)
 
 
 def open_gates(

@@ -10,7 +10,7 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FILES_AT_ONCE = 6  # in memory, some 10 MB each: the network and two processors are busy with fewer
+FILES_AT_ONCE = 6  # in memory, some 10 MB each; more would not keep the network busier
 _TRIES = 3  # of one request; then the next route is better than waiting
 _LOOKS = 2  # at a file that cannot be believed
 
@@ -71,6 +71,9 @@ class ArchiveReader:
         self._router = router
         self._validator = validator
         self._room = BoundedSemaphore(FILES_AT_ONCE)
+        self._reading = (
+            Lock()
+        )  # one after the other: side by side all would be ready late, and the writer idle till then
         self._beside = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="checksum")
 
     def close(self) -> None:
@@ -122,14 +125,15 @@ class ArchiveReader:
         for _ in range(_LOOKS):
             file = self._fetch(series, source, period)
             note = replace(note, sha256=file.sha256, modified_ms=file.modified_ms, bytes=len(file.body))
-            try:
-                wire = parse_zip(file.body, name)
-            except BadPayload as error:
-                note = replace(note, reason=str(error))
-                continue
-            note = replace(note, rows=len(wire.rows), reason=_suspicion(name, period, file, wire))
-            if note.reason is None:
-                return self._sound(series, source, windows, wire, file, note)
+            with self._reading:
+                try:
+                    wire = parse_zip(file.body, name)
+                except BadPayload as error:
+                    note = replace(note, reason=str(error))
+                    continue
+                note = replace(note, rows=len(wire.rows), reason=_suspicion(name, period, file, wire))
+                if note.reason is None:
+                    return self._sound(series, source, windows, wire, file, note)
         told = {"file": name, "reason": note.reason, "sha256": note.sha256, "bytes": note.bytes, "rows": note.rows}
         refused = Refused(period.start, "archive_file", json.dumps(told))
         return replace(_empty(series, source, note), refused=(refused,))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock, ServerClock
     from fetcher.errors import RateLimited
     from fetcher.model import Series, Timeframe
-    from fetcher.resilience.budget import Budget
+    from fetcher.resilience.budget import Budget, Unlimited
     from fetcher.resilience.gate import Gate
     from fetcher.resilience.health import Health
     from fetcher.resilience.turns import Turn
@@ -42,7 +42,7 @@ class SourceLine:
         self,
         client: BaseAPIClient,
         gates: Mapping[Endpoint, Gate],
-        budgets: Mapping[str, Budget],
+        budgets: Mapping[str, Budget | Unlimited],
         server: ServerClock,
         health: Health,
         engine: Engine,

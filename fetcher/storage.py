@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fetcher.validation import Refused
 
     Slots = Callable[[int, int], int]
+    Times = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ class Storage:
     ) -> None:
         intervals = [
             coverage.Interval(w.start, w.end, coverage.STORED, slots(w.start, w.end), source_id, route, **proof)
-            for w in GapDetector(series.grid).runs(np.unique(rows["open_time"]))
+            for w in GapDetector(series.grid).runs(_once(rows["open_time"]))
         ]
         if intervals:
             coverage.cover(connection, series.id, intervals, slots)
@@ -285,6 +286,11 @@ def _existing(connection: Connection, series_id: int, rows: Rows) -> Rows:
     if len(rows) == 0:
         return candles.read(connection, series_id, 0, 0)
     return candles.read(connection, series_id, int(rows["open_time"][0]), int(rows["open_time"][-1]) + 1)
+
+
+def _once(times: Times) -> Times:
+    """The times ascending, each once; most come so already, and then nothing is sorted."""
+    return times if (times[1:] > times[:-1]).all() else np.unique(times)
 
 
 def _first_open_time(page: Page) -> int:

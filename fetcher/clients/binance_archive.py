@@ -7,26 +7,24 @@ file that is not there (404) is not published yet, or the market was not listed.
 from __future__ import annotations
 
 import re
-import zlib
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from io import BytesIO
 from typing import TYPE_CHECKING, NoReturn, Self
-from zipfile import BadZipFile, ZipFile
 
 from fetcher.clients.archive_csv import parse_csv
 from fetcher.clients.base import BaseAPIClient, Capabilities, Question, endpoints_of
 from fetcher.clients.binance_errors import classify
 from fetcher.clients.http import HttpSession
+from fetcher.clients.unzip import unzip
 from fetcher.clients.ways import ways
 from fetcher.clock import format_utc
 from fetcher.errors import BadPayload, CannotServe, NotPublished
 from fetcher.model import TIMEFRAMES
 from fetcher.periods import DAILY, MONTHLY
-from fetcher.wire import WirePage, excerpt
+from fetcher.wire import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from fetcher.clients.base import Answer, CandleRequest, Endpoint, Market
     from fetcher.clients.http import HttpRecord
@@ -35,12 +33,10 @@ if TYPE_CHECKING:
     from fetcher.errors import SourceError
     from fetcher.model import Timeframe
     from fetcher.periods import Period
+    from fetcher.wire import WirePage
 
-REQUESTS_PER_MINUTE = 6000  # none is documented: what the API behind it allows for single weights is civil enough
 LONGEST_CONNECT = 5.0  # seconds
 NO_DAILY = frozenset({"3d", "1w", "1M"})
-_PIECE = 2**20  # of the CSV at once: its columns fit the processor's cache
-_MOST_BYTES = 2**28  # of a CSV; a month of minutes has 7 MB
 _CHECKSUM = re.compile(r"([0-9a-f]{64})\s+\*?(\S+)\s*", re.ASCII)
 _LABELS = {MONTHLY: slice(0, 7), DAILY: slice(0, 10)}  # of 2024-01-15T00:00:00Z
 
@@ -65,25 +61,7 @@ def parse_zip(body: bytes, name: str) -> WirePage:
 
     Columns as `parse_csv` gives them; memory for one piece of the CSV, not all of it.
     """
-    wanted = name.removesuffix(".zip") + ".csv"
-    try:
-        with ZipFile(BytesIO(body)) as archive:
-            held = [entry.filename for entry in archive.infolist()]
-            if held != [wanted]:
-                raise BadPayload(f"{name} holds {excerpt(', '.join(held), 80) or 'nothing'} instead of {wanted}")
-            return parse_csv(_pieces(archive, wanted))
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise BadPayload(f"{name} cannot be unpacked: {excerpt(str(error), 80)}") from None
-
-
-def _pieces(archive: ZipFile, member: str) -> Iterator[bytes]:
-    size = 0
-    with archive.open(member) as csv:
-        while piece := csv.read(_PIECE):
-            size += len(piece)
-            if size > _MOST_BYTES:
-                raise BadPayload(f"{member} is longer than {_MOST_BYTES} bytes")
-            yield piece
+    return parse_csv(unzip(body, f"{name.removesuffix('.zip')}.csv"))
 
 
 def checksum_in(text: str, name: str) -> str | None:
@@ -119,7 +97,7 @@ class BinanceArchiveClient(BaseAPIClient):
             candle_cost=1,
             time_cost=0,
             symbols_cost=0,
-            weight_per_minute=REQUESTS_PER_MINUTE,
+            weight_per_minute=0,  # no limit is documented, none is counted
         )
         address = url.rstrip("/")
         self.endpoints = tuple(endpoints_of(f"{source} archive", {address: address}, ways(proxies)))

@@ -27,6 +27,24 @@ BLOCK_REQUESTS = 20
 GUARD_MS = 1_000  # a request sent later than this before a minute's end may be counted in the next one
 
 
+class Unlimited:
+    """The purse of what an exchange does not count: nothing is reserved, and nobody waits."""
+
+    def take_now(self, cost: int) -> float:  # noqa: ARG002 (as Budget)
+        """Nothing is ever worth waiting for."""
+        return 0.0
+
+    def give_back(self, cost: int) -> None:
+        """Nothing was taken."""
+
+    def share_left(self, window_ms: int | None, used: int) -> float:  # noqa: ARG002 (as Budget)
+        """All of it."""
+        return 1.0
+
+    def saw(self, used: int, sent_at: float) -> None:
+        """It counts nothing."""
+
+
 class Budget:
     """Weight per span of one pool: everything that the exchange counts together (for Binance: one IP address).
 

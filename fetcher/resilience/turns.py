@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from fetcher.clock import Clock
-    from fetcher.resilience.budget import Budget
+    from fetcher.resilience.budget import Budget, Unlimited
     from fetcher.resilience.gate import Gate
 
 _AFTER_A_FAILURE = 0.7  # what each failure in a row leaves of a good name
@@ -38,7 +38,9 @@ class Turn:
 class Turns:
     """Deals turns at the gates of one source, by the budgets of their pools; shared by all threads."""
 
-    def __init__(self, gates: Collection[Gate], budgets: Mapping[str, Budget], engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self, gates: Collection[Gate], budgets: Mapping[str, Budget | Unlimited], engine: Engine, clock: Clock
+    ) -> None:
         self._gates = {gate.endpoint: gate for gate in gates}
         self._budgets = budgets
         self._engine = engine
@@ -86,7 +88,7 @@ class Turns:
                 refusals.append(refusal)
         while open_now:
             fresh = [gate for gate in open_now if gate.endpoint not in avoid] or open_now
-            gate = self._gates[self._balance.choose({each.endpoint: self._share_left(each) for each in fresh})]
+            gate = fresh[0] if len(fresh) == 1 else self._chosen(fresh)
             budget = self._budgets[gate.pool]
             wait = budget.take_now(cost)
             if wait:
@@ -106,6 +108,9 @@ class Turns:
         now = self._clock.now_ms()
         rests = [(end - now) / 1000 for end in map(ends_at, refusals) if end is not None and end > now]
         return None, min(waits + rests)
+
+    def _chosen(self, fresh: Collection[Gate]) -> Gate:
+        return self._gates[self._balance.choose({gate.endpoint: self._share_left(gate) for gate in fresh})]
 
     def _share_left(self, gate: Gate) -> float:
         _, pool = gate.state()
