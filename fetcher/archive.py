@@ -82,6 +82,10 @@ class ArchiveReader:
         for archive in self._archives.values():
             archive.client.close()
 
+    def is_of(self, source: str) -> bool:
+        """Whether a source has an archive here."""
+        return source in self._archives
+
     def offer(self, series: Series, spent: Collection[Period] = ()) -> Offer | None:
         """What the archive of the series' preferred source has for it; None where that source has no archive."""
         source = self._router.best(series)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from fetcher.gaps import GapDetector, pages, subtract
 from fetcher.model import DAY, Window
 from fetcher.periods import months
-from fetcher.routes import is_worth_a_month
+from fetcher.routes import is_worth_a_day, is_worth_a_month
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fetcher.model import Series
     from fetcher.routes import Offer
@@ -107,8 +107,21 @@ def _cut(series: Series, kind: str, window: Window, page_slots: int, archive: Of
     if archive is not None:
         wanted = [month for month in months(window) if archive.has(month) and is_worth_a_month(grid, month, archive)]
         filed = [part for month in wanted if (part := GapDetector(grid).trim(window.intersect(month.window)))]
-    paged = [part for rest in subtract(window, filed) for part in pages(rest, grid, page_slots * JOB_PAGES)]
+    slots = page_slots * JOB_PAGES
+    rests = subtract(window, filed)
+    if archive is not None and is_worth_a_day(grid, archive):  # so that no day's file is asked for by two jobs
+        rests = [part for rest in rests for part in _by_span(rest, series.timeframe.ms * slots // DAY * DAY or DAY)]
+    paged = [part for rest in rests for part in pages(rest, grid, slots)]
     return [PlannedJob(series.id, kind, part) for part in (*filed, *paged) if grid.count(part)]
+
+
+def _by_span(window: Window, span: int) -> Iterator[Window]:
+    """A window cut at the multiples of a span."""
+    start = window.start
+    while start < window.end:
+        end = min((start // span + 1) * span, window.end)
+        yield Window(start, end)
+        start = end
 
 
 def is_silent_tail(window: Window, absent: Sequence[Window]) -> bool:

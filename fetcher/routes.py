@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fetcher.gaps import union
+from fetcher.model import DAY, Window
 from fetcher.periods import Period, days, inside, months
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from fetcher.model import Grid, Window
+    from fetcher.model import Grid
 
 FILE_COST = 2.0
 
@@ -81,15 +82,26 @@ def is_worth_a_month(grid: Grid, month: Period, offer: Offer) -> bool:
     return offer.monthly and _by_pages((month.window,), grid, offer).cost > FILE_COST
 
 
+def is_worth_a_day(grid: Grid, offer: Offer) -> bool:
+    """Whether a day that is missing whole comes cheaper as its file."""
+    return offer.daily and grid.count(Window(0, DAY)) / offer.page_slots * offer.page_cost > FILE_COST
+
+
 def _by_days(parts: Sequence[Window], grid: Grid, offer: Offer) -> _Choice:
     chosen = _Choice()
+    rest: list[Window] = []
     for day in dict.fromkeys(day for part in parts for day in days(part)):
         mine = inside(day, parts)
-        paged = _by_pages(mine, grid, offer)
-        chosen.add(_Choice(FILE_COST, [(day, mine)]) if offer.has(day) and paged.cost > FILE_COST else paged)
+        share = sum(map(grid.count, mine)) / offer.page_slots  # of pages that it may have in common with its neighbours
+        if offer.has(day) and share * offer.page_cost > FILE_COST:
+            chosen.add(_Choice(FILE_COST, [(day, mine)]))
+        else:
+            rest += mine
+    chosen.add(_by_pages(rest, grid, offer))
     return chosen
 
 
 def _by_pages(parts: Sequence[Window], grid: Grid, offer: Offer) -> _Choice:
-    pages = sum(grid.count(part) / offer.page_slots for part in parts)
-    return _Choice(max(1.0, pages) * offer.page_cost, [], list(parts))
+    runs = union(parts)
+    pages = sum(max(1.0, grid.count(run) / offer.page_slots) for run in runs)
+    return _Choice(pages * offer.page_cost, [], runs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections import Counter
 from dataclasses import dataclass
-from threading import Lock, Thread
+from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING
 
 from fetcher.model import Window
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fetcher.validation import Refused
 
 COMMIT_ROWS = 20_000
-WAITING_PAGES = 64  # finished pages held in memory at most; fetchers wait beyond that
+WAITING_ROWS = 200_000  # of finished pages held in memory, some 20 MB; fetchers wait beyond that
 
 
 class OpenJob:
@@ -105,7 +105,9 @@ class Writer:
         self._storage = storage
         self._clock = clock
         self._tell = tell
-        self._waiting: queue.Queue[tuple[OpenJob, Page] | None] = queue.Queue(WAITING_PAGES)
+        self._waiting: queue.SimpleQueue[tuple[OpenJob, Page] | None] = queue.SimpleQueue()
+        self._room = Condition()
+        self._rows = 0  # that wait
         self._thread = Thread(target=self._run, name="writer", daemon=True)
         self.error: Exception | None = None
 
@@ -114,7 +116,10 @@ class Writer:
         self._thread.start()
 
     def put(self, job: OpenJob, page: Page) -> None:
-        """Hand over a page of a job, waiting while the queue is full."""
+        """Hand over a page of a job, waiting while too many rows wait already."""
+        with self._room:
+            self._room.wait_for(lambda: self._rows < WAITING_ROWS)
+            self._rows += len(page.batch.rows)
         self._waiting.put((job, page))
 
     def close(self) -> None:
@@ -143,6 +148,14 @@ class Writer:
             self._commit(group)
 
     def _commit(self, group: list[tuple[OpenJob, Page]]) -> None:
+        try:
+            self._commit_now(group)
+        finally:
+            with self._room:
+                self._rows -= sum(len(page.batch.rows) for _, page in group)
+                self._room.notify_all()
+
+    def _commit_now(self, group: list[tuple[OpenJob, Page]]) -> None:
         if self.error is not None:
             return
         pages_here = Counter(job.id for job, _ in group)

@@ -1,12 +1,13 @@
 """`audit`: proves what the program believes it has against the candles that are there.
 
-JSON: `{"sound", "agrees", "repaired", "findings": [{"symbol", "timeframe", "kind", "start_ms", "end_ms", "rows",
-"message", "repaired", "source"}]}`; `agrees` is null without `--cross`, `source` the one compared with, else null.
+JSON: `{"sound", "agrees", "files", "repaired", "findings": [{"symbol", "timeframe", "kind", "start_ms", "end_ms",
+"rows", "message", "repaired", "source"}]}`; `agrees` is null without `--cross`, `source` the one compared with, else
+null; `files` is how many `--archive` asked about, else null.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,6 +15,7 @@ from db import series as series_rows
 from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.audit import audit as examine
+from fetcher.audit_archive import NOT_ASKED, ArchiveFinding, republished
 from fetcher.audit_cross import CrossFinding, cross
 from fetcher.cli.choose import configured_series
 from fetcher.cli.show import put_json, put_table, utc
@@ -22,11 +24,16 @@ from fetcher.jobqueue import as_series
 from fetcher.observe import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from fetcher.app import App
     from fetcher.audit import AuditReport, Finding
     from fetcher.cli.invocation import Invocation
+    from fetcher.model import Series
 
+    AnyFinding = Finding | CrossFinding | ArchiveFinding
+
+T = TypeVar("T")
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 OLDER_PAGES = 3  # of each series, besides the newest, that --cross compares
@@ -44,11 +51,15 @@ def audit(
     across: Annotated[
         bool, typer.Option("--cross", help="Also ask a second source for some of the candles, and compare.")
     ] = False,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Also ask whether files that were read were published anew since.")
+    ] = False,
 ) -> int:
     """Prove what is believed to be stored against the candles.
 
     Tells each difference. Exit code 1 when something is wrong that was not repaired, or two sources disagree. --cross
-    asks for the newest page and a few older ones of each series with two sources, and stores nothing of it.
+    asks for the newest page and a few older ones of each series with two sources, and stores nothing of it. --archive
+    asks for the checksum of each file that was read; with --repair the next run reads anew what is another file now.
 
     Example: python -m fetcher audit --repair
     """
@@ -63,25 +74,53 @@ def audit(
                 f"a row of `candles` holds a number that no candle can have ({error}); delete that row, then "
                 "`audit --repair` and a run fetch it again"
             ) from error
+    files, anew = _archive(call, repair=repair) if archive else (None, [])
     crossed = _cross(call) if across else None
     agrees = None if crossed is None else not any(finding.disagrees for finding in crossed)
+    findings = [*report.findings, *anew, *(crossed or ())]
     if call.as_json:
-        put_json(_as_json(report, crossed or (), agrees))
+        put_json(_as_json(report, findings, agrees) | {"files": files})
     else:
-        _put(report, crossed or (), len(all_series))
+        _put(report, findings, len(all_series))
+        if files is not None:
+            typer.echo(_of_files(files, anew))
         if agrees is not None:
             typer.echo(_verdict(crossed or ()))
-    return 0 if report.sound and agrees is not False else 1
+    is_current = all(finding.repaired for finding in anew)
+    return 0 if report.sound and is_current and agrees is not False else 1
+
+
+def _archive(call: Invocation, *, repair: bool) -> tuple[int, list[ArchiveFinding]]:
+    def ask(program: App, known: Sequence[Series]) -> tuple[int, list[ArchiveFinding]]:
+        return republished(program.archive, program.engine, known, repair=repair)
+
+    return _asking(call, ask)
 
 
 def _cross(call: Invocation) -> list[CrossFinding]:
+    seed = call.clock.now_ms()  # each audit looks elsewhere
+
+    def ask(program: App, known: Sequence[Series]) -> list[CrossFinding]:
+        return cross(program.router, program.engine, known, windows=OLDER_PAGES, seed=seed)
+
+    return _asking(call, ask)
+
+
+def _asking(call: Invocation, ask: Callable[[App, Sequence[Series]], T]) -> T:
+    """Have the whole program ask about the configured series that are stored."""
     with call.app() as program, stopping(program.stop):
         logs.set_up(call.config, call.clock, call.verbosity)
         program.hooks.add(logs.FactLog())
         with reading(program.engine) as connection:
             known = [series for series in configured_series(connection, call.config) if series.id > 0]
-        seed = call.clock.now_ms()  # each audit looks elsewhere
-        return cross(program.router, program.engine, known, windows=OLDER_PAGES, seed=seed)
+        return ask(program, known)
+
+
+def _of_files(files: int, anew: Sequence[ArchiveFinding]) -> str:
+    unknown = sum(finding.kind == NOT_ASKED for finding in anew)
+    others = len(anew) - unknown
+    text = f"Files of the archive that were read: {files}; another now: {others}."
+    return f"{text} {unknown} could not be asked about." if unknown else text
 
 
 def _verdict(crossed: Sequence[CrossFinding]) -> str:
@@ -91,13 +130,13 @@ def _verdict(crossed: Sequence[CrossFinding]) -> str:
     return f"{text} {left} could not be compared." if left else text
 
 
-def _put(report: AuditReport, crossed: Sequence[CrossFinding], count: int) -> None:
-    findings: list[Finding | CrossFinding] = [*report.findings, *crossed]
+def _put(report: AuditReport, findings: Sequence[AnyFinding], count: int) -> None:
     if findings:
         columns = ["series", "from", "to", "#candles", "what", "repaired", "in words"]
         put_table(columns, [_row(finding) for finding in findings])
-    if report.repaired:
-        typer.echo(f"{report.repaired} repaired; the next run fetches what is gone.")
+    repaired = sum(finding.repaired for finding in findings)
+    if repaired:
+        typer.echo(f"{repaired} repaired; the next run fetches what is gone.")
     if report.sound and not report.repaired:
         typer.echo(f"Sound: in all {count} series the candles are what coverage says.")
     elif any(finding.repairable and not finding.repaired for finding in report.findings):
@@ -106,19 +145,18 @@ def _put(report: AuditReport, crossed: Sequence[CrossFinding], count: int) -> No
         typer.echo("Not sound: what is left no repair can mend; the last column says what to do.")
 
 
-def _row(finding: Finding | CrossFinding) -> tuple[object, ...]:
+def _row(finding: AnyFinding) -> tuple[object, ...]:
     return (
         str(finding.series), utc(finding.start_ms), utc(finding.end_ms), finding.rows, finding.kind,
         "yes" if finding.repaired else "no", finding.message,
     )  # fmt: skip
 
 
-def _as_json(report: AuditReport, crossed: Sequence[CrossFinding], agrees: bool | None) -> dict[str, Any]:
-    findings: list[Finding | CrossFinding] = [*report.findings, *crossed]
+def _as_json(report: AuditReport, findings: Sequence[AnyFinding], agrees: bool | None) -> dict[str, Any]:
     return {
         "sound": report.sound,
         "agrees": agrees,
-        "repaired": report.repaired,
+        "repaired": sum(finding.repaired for finding in findings),
         "findings": [
             {
                 "symbol": finding.series.symbol,

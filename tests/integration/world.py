@@ -152,6 +152,10 @@ class World:
         """Every klines request since the log was cleared."""
         return [as_asked(entry) for entry in self.sandbox.log(KLINES)]
 
+    def klines_log(self) -> list[dict[str, Any]]:
+        """The same as the sandbox logged them."""
+        return self.sandbox.log(KLINES)
+
     def attempts(self) -> list[Attempt]:
         """Every request of the runs in this process, as the program told it."""
         return [fact for fact in self.facts if isinstance(fact, Attempt)]
