@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, inspect, make_url, select
+from sqlalchemy import insert, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from db import backups, checks
-from db.engine import database_file, reading, rebuilding, writing
+from db.engine import database_file, reading, rebuilding, shown, writing
 from db.errors import DatabaseProblem, DatabaseUnusable
+from db.locks import SCHEMA, alone
 from db.schema import REVISIONS, alembic_version, candles, metadata
 from db.views import create_views
 
@@ -49,6 +50,7 @@ class DatabaseManager:
             self._create()
             return None
         with rebuilding(self._engine) as conn:
+            alone(conn, SCHEMA)
             before, after = self._known(conn), REVISIONS[-1]
             if before == after:
                 create_views(conn)
@@ -87,6 +89,7 @@ class DatabaseManager:
     def _create(self) -> None:
         """Make everything in one transaction; another process that did so meanwhile is found and left alone."""
         with writing(self._engine) as conn:
+            alone(conn, SCHEMA)
             tables = inspect(conn).get_table_names()
             if alembic_version.name in tables:
                 self._known(conn)
@@ -122,7 +125,7 @@ class DatabaseManager:
         )
 
     def _shown(self) -> str:
-        return make_url(self._url).render_as_string(hide_password=True)
+        return shown(self._url)
 
 
 def _run_migrations(conn: Connection, revision: str) -> None:

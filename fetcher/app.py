@@ -66,10 +66,10 @@ class App:
 
 def build(config: Config, clock: Clock) -> App:
     """Put the program together and make its database ready; raises DatabaseProblem where that cannot be."""
-    engine = open_engine(config.database_url)
+    stop, hooks, health, owner = Event(), Hooks(), Health(), own_name()
+    engine = open_engine(config.database_url, stop=stop)
     manager = DatabaseManager(engine, config.database_url)
     manager.prepare()
-    stop, hooks, health, owner = Event(), Hooks(), Health(), own_name()
     lines = tuple(_line(name, source, engine, clock, health, owner) for name, source in config.sources.items())
     _ensure_endpoints(engine, lines)
     router = APIRouter({line.source: line for line in lines}, clock, stop, hooks.tell)
