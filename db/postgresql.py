@@ -134,6 +134,7 @@ def _look(connection: DBAPIConnection, _record: ConnectionPoolEntry, _proxy: Poo
     driver: Any = connection
     if driver.closed:
         raise DisconnectionError("closed")
+    driver.isolation_level, driver.read_only = IsolationLevel.READ_COMMITTED, None  # as if it were a new one
     poll = select.poll()
     poll.register(driver.fileno(), select.POLLIN)
     if not poll.poll(0):

@@ -115,9 +115,10 @@ class Server:
             conn.execute(sql.SQL(statement))
 
     def new_database(self, template: str = "template0") -> str:
-        """Make a database and return its name."""
+        """Make a database and return its name; nobody may go on being connected to the template."""
         self._made += 1
         name = f"market_{self._made}"
+        self.cut(template)  # an engine that was closed a moment ago may not be gone yet
         self.do(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
@@ -141,6 +142,12 @@ class Server:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database]
             ).fetchall()
         return len(ended)
+
+    def has_table(self, database: str, table: str) -> bool:
+        """Whether a database has a table."""
+        with psycopg.connect(self.url(database), autocommit=True) as conn:
+            found = conn.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone()
+        return found == (True,)
 
     def _has(self, name: str) -> bool:
         with psycopg.connect(self.url(), autocommit=True) as conn:
