@@ -58,13 +58,14 @@ def checked_url(url: str) -> URL:
     if address.port is not None and not 0 < address.port <= _LAST_PORT:
         raise DatabaseUnusable(f"database_url {shown(address)} cannot be used: there is no port {address.port}")
     try:
-        driver = address.get_dialect().driver
-        address.get_dialect().import_dbapi()
+        dialect = address.get_dialect()
+        if dialect.driver == "psycopg":
+            dialect.import_dbapi()
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise DatabaseUnusable(
             f"database_url {shown(address)} cannot be used: its driver is not installed ({error})"
         ) from error
-    if driver != "psycopg":
+    if dialect.driver != "psycopg":
         raise DatabaseUnusable(
             f"database_url {shown(address)} cannot be used: write it like postgresql://user:password@host/database"
         )

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-LEAST_VERSION = 13
-
 _CONNECT = {
     "application_name": "candle-fetcher",
     "client_encoding": "UTF8",
@@ -46,7 +44,7 @@ def open_postgresql(url: URL) -> Engine:
     """An engine that connects when first asked; options in the URL win over ours."""
     ours = {name: value for name, value in _CONNECT.items() if name not in url.query}
     engine = create_engine(
-        url.set(drivername="postgresql+psycopg"),
+        url,
         poolclass=QueuePool,
         pool_size=0,  # no limit: a thread that has one connection and waits for another would wait for ever
         use_native_hstore=False,  # else each start asks for a type that is not ours

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 20.0
 PREPARED = "prepared"
+WITH_PASSWORD = "keyed"  # noqa: S105 - a name
+"""The one user who is asked for a password, once a test has made it."""
 _SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "60"}
 _END_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _PRCTL = ctypes.CDLL(None).prctl
@@ -68,7 +70,7 @@ class Server:
         self._made = 0
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
-        """The URL of one of its databases."""
+        """The URL of one of its databases; `user` may bring a password behind a colon."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def initialise(self, *more: str) -> None:
@@ -80,6 +82,8 @@ class Server:
             self._make_reachable()
         words = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", *more)
         self._call("initdb", "-D", str(self.base / "data"), *words)
+        rules = self.base / "data/pg_hba.conf"
+        rules.write_text(f"host all {WITH_PASSWORD} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
@@ -136,12 +140,14 @@ class Server:
         self.do(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def cut(self, database: str) -> int:
-        """End every connection to a database from the server's side; how many there were."""
+        """End every connection to a database from the server's side; how many there were, none of which is left."""
         with psycopg.connect(self.url(), autocommit=True) as conn:
-            ended = conn.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database]
-            ).fetchall()
-        return len(ended)
+            pids = [pid for (pid,) in conn.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", [database])]
+            for pid in pids:
+                conn.execute("SELECT pg_terminate_backend(%s)", [pid])
+            while conn.execute("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", [pids]).fetchone():
+                Event().wait(0.005)
+        return len(pids)
 
     def has_table(self, database: str, table: str) -> bool:
         """Whether a database has a table."""

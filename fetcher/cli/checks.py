@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from db import state
+from db.checks import writable
 from db.engine import database_file, reading, shown, writing
 from fetcher.cli.show import utc
 from fetcher.jobqueue import is_dead
@@ -38,7 +39,8 @@ def database_checks(app: App) -> Iterator[Check]:
     problems = app.manager.check()
     url = shown(app.engine.url)
     yield Check("database", ok=not problems, message="; ".join(problems) or f"{url} is sound and up to date")
-    with writing(app.engine):  # raises DatabaseProblem where it cannot be written
+    with writing(app.engine) as connection:
+        writable(connection)  # raises DatabaseProblem where it cannot be
         yield Check("writing", ok=True, message="the database can be written")
 
 
