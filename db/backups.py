@@ -22,14 +22,7 @@ def copy(engine: Engine, path: Path) -> None:
     The file appears under its name only when it is whole and has passed SQLite's check. Raises DatabaseProblem where
     it exists already or cannot be written.
     """
-    if path.exists():
-        raise DatabaseProblem(f"{path} exists already and is not overwritten; name another file for the backup")
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)  # left by one that was killed
-    except OSError as error:
-        raise DatabaseProblem(f"the backup {path} cannot be written: {error.strerror}") from error
+    part = new_part(path)
     try:
         with sentences(engine), engine.connect() as conn, closing(sqlite3.connect(part)) as target:
             driver: Any = conn.connection.driver_connection
@@ -43,6 +36,19 @@ def copy(engine: Engine, path: Path) -> None:
         raise DatabaseProblem(f"the backup {path} cannot be written: {error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def new_part(path: Path) -> Path:
+    """Where to write what is to become the new file `path` when it is whole; raises DatabaseProblem."""
+    if path.exists():
+        raise DatabaseProblem(f"{path} exists already and is not overwritten; name another file for the backup")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)  # left by one that was killed
+    except OSError as error:
+        raise DatabaseProblem(f"the backup {path} cannot be written: {error.strerror}") from error
+    return part
 
 
 def unused(path: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from sqlalchemy import bindparam, delete, func, select
 
+from db import copying
 from db.schema import candles
 
 if TYPE_CHECKING:
@@ -47,19 +48,25 @@ _BEFORE = select(func.max(_c.open_time)).where(_c.series_id == bindparam("series
 _AFTER = select(func.min(_c.open_time)).where(_c.series_id == bindparam("series"), _c.open_time >= bindparam("ms"))
 
 
-def insert(conn: Connection, series_id: int, source_id: int, rows: Rows) -> None:
+def insert(conn: Connection, series_id: int, source_id: int, rows: Rows, *, fresh: bool = False) -> None:
     """Store candles, replacing what was stored at the same open times.
 
     `rows`: shape (n,), the fields of COLUMNS (at least) in that order. NaN and trades −1 are stored as NULL; a NaN
-    price is refused by the table (IntegrityError). Which source may replace which is the caller's decision.
+    price is refused by the table (IntegrityError). Which source may replace which is the caller's decision. `fresh`:
+    the caller knows that nothing is stored at these open times, which PostgreSQL has twice as fast.
     """
     if rows.dtype.names != COLUMNS:
         rows = rows[list(COLUMNS)]
-    _INSERT[conn.dialect.name](conn, series_id, source_id, rows)
+    if conn.dialect.name == "postgresql":
+        copying.insert(conn, series_id, source_id, rows, unknown_count=UNKNOWN_COUNT, fresh=fresh)
+    else:
+        _insert_sqlite(conn, series_id, source_id, rows)
 
 
 def read(conn: Connection, series_id: int, start: int, end: int) -> Rows:
     """The candles of `[start, end)` ascending: shape (n,), dtype STORED_DTYPE."""
+    if conn.dialect.name == "postgresql":
+        return copying.read(conn, STORED_DTYPE, series_id, start, end, UNKNOWN_COUNT)
     result = conn.execute(_READ, {"series": series_id, "start": start, "end": end})
     parts = [_to_array(part) for part in iter(lambda: _raw(result).fetchmany(_ROWS_PER_FETCH), [])]
     result.close()
@@ -147,6 +154,3 @@ def _sqlite_upsert(rows: int) -> str:
         f"{','.join(f'(?{series},{line},?{source})' for line in lines)} "
         f"ON CONFLICT (series_id, open_time) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in replaced)}"
     )
-
-
-_INSERT = {"sqlite": _insert_sqlite}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, inspect, select
+from sqlalchemy import false, func, insert, inspect, select
 
 from db.schema import REVISIONS, alembic_version, candles, coverage, metadata, series, sources
 from db.views import VIEWS
@@ -15,14 +15,40 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _SHOWN = 10
+LEAST_POSTGRESQL = 13  # older ones do not tell what became of a transaction whose COMMIT got no answer
 
 
 def problems(conn: Connection) -> list[str]:
     """Everything that is wrong, one sentence each; empty when all is sound. Reads every page of the database."""
-    for check in (_file, _missing):
+    for check in (_server, _file, _missing):
         if found := list(check(conn)):
             return found  # the other checks would stumble over it
     return [problem for check in CHECKS for problem in check(conn)]
+
+
+def unfit(conn: Connection) -> str | None:
+    """Why a PostgreSQL server or its database is no place for candles, as the end of a sentence; None where it is."""
+    if conn.dialect.name != "postgresql":
+        return None
+    version, encoding = conn.exec_driver_sql(
+        "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')"
+    ).one()
+    if version < LEAST_POSTGRESQL:
+        return f"is on PostgreSQL {version}; it has to be {LEAST_POSTGRESQL} or newer"
+    if encoding != "UTF8":
+        return f"is encoded in {encoding} and cannot hold every text; create one with ENCODING 'UTF8'"
+    return None
+
+
+def writable(conn: Connection) -> None:
+    """Write nothing into each table; raises what a run that writes something would meet."""
+    for table in (*metadata.sorted_tables, alembic_version):
+        conn.execute(insert(table).from_select(list(table.c.keys()), select(table).where(false())))
+
+
+def _server(conn: Connection) -> Iterator[str]:
+    if reason := unfit(conn):
+        yield f"the database {reason}"
 
 
 def _missing(conn: Connection) -> Iterator[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
     from sqlalchemy.dialects.sqlite import Insert
@@ -20,4 +18,6 @@ def upsert(conn: Connection, table: Table) -> Insert:
         from sqlalchemy.dialects.postgresql import insert as postgresql_insert  # noqa: PLC0415 - not needed on SQLite
 
         return postgresql_insert(table)  # type: ignore[return-value]
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert  # noqa: PLC0415 - nor this on PostgreSQL
+
     return sqlite_insert(table)

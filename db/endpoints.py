@@ -61,9 +61,10 @@ def ensure(conn: Connection, endpoint: str, source: str) -> None:
     )
 
 
-def read(conn: Connection, endpoint: str) -> EndpointRow | None:
-    """The endpoint's state; None before `ensure`."""
-    row = conn.execute(select(*_COLUMNS).where(_c.endpoint == endpoint)).first()
+def read(conn: Connection, endpoint: str, *, for_update: bool = False) -> EndpointRow | None:
+    """The endpoint's state; None before `ensure`. `for_update`: nobody else changes it in this transaction."""
+    query = select(*_COLUMNS).where(_c.endpoint == endpoint)
+    row = conn.execute(query.with_for_update() if for_update else query).first()
     return None if row is None else EndpointRow(*tuple(row))
 
 
@@ -124,7 +125,8 @@ def reset(conn: Connection, name: str | None = None) -> int:
         "stop_until": None,
         "stop_reason": None,
     }
-    change = update(endpoint_state).values(cleared)
+    query = select(_c.endpoint).order_by(_c.endpoint).with_for_update()
     if name is not None:
-        change = change.where(or_(_c.source == name, _c.endpoint == name))
-    return conn.execute(change).rowcount
+        query = query.where(or_(_c.source == name, _c.endpoint == name))
+    mine = conn.scalars(query).all()  # locked by name, as everybody does who writes several
+    return conn.execute(update(endpoint_state).where(_c.endpoint.in_(mine)).values(cleared)).rowcount

@@ -5,5 +5,9 @@ class DatabaseProblem(Exception):
     """The database cannot be used as it is; the message says what happened and what to do."""
 
 
+class DatabaseLost(DatabaseProblem):
+    """The connection broke, or the server asks to try again; nothing of the transaction was kept: it may be redone."""
+
+
 class DatabaseUnusable(DatabaseProblem):
     """No run could use it: a URL that is none, another program's or a newer one's; the configuration must change."""

@@ -37,6 +37,7 @@ __all__ = [
     "counts",
     "counts_by_series",
     "drop_before",
+    "extend",
     "fail",
     "finish",
     "listing",
@@ -110,9 +111,9 @@ def claim(
 
 def renew(conn: Connection, owner: str, until: int) -> int:
     """Move the end of all this owner's leases to `until`; how many."""
-    return conn.execute(
-        update(jobs).where(_c.status == LEASED, _c.lease_owner == owner).values(lease_until=until)
-    ).rowcount
+    # The owner's other threads end jobs meanwhile: rows that they hold are passed over, lest each waits for the other.
+    mine = select(_c.id).where(_c.status == LEASED, _c.lease_owner == owner).with_for_update(skip_locked=True)
+    return conn.execute(update(jobs).where(_c.id.in_(mine)).values(lease_until=until)).rowcount
 
 
 def finish(conn: Connection, job_id: int, now_ms: int) -> None:
@@ -122,11 +123,12 @@ def finish(conn: Connection, job_id: int, now_ms: int) -> None:
 
 
 def requeue(
-    conn: Connection, job_id: int, not_before: int, error: str | None, now_ms: int, *, attempts: int | None = None
-) -> None:
+    conn: Connection, job_id: int, not_before: int, error: str | None, now_ms: int, *, attempts: int | None = None,
+    owner: str | None = None,
+) -> None:  # fmt: skip
     """Put a job back to be tried again at `not_before`, with so many attempts counted (None: as many as before).
 
-    A job that is done meanwhile stays done.
+    A job that is done meanwhile stays done; one that somebody else than `owner` leases meanwhile stays leased.
     """
     again: dict[str, object] = {
         "status": QUEUED,
@@ -137,29 +139,34 @@ def requeue(
     }
     if attempts is not None:
         again["attempts"] = attempts
-    conn.execute(update(jobs).where(_c.id == job_id, _c.status != DONE).values(again))
+    conn.execute(update(jobs).where(_c.id == job_id, _c.status != DONE, *_not_of_others(owner)).values(again))
 
 
-def fail(conn: Connection, job_id: int, error: str, now_ms: int) -> None:
-    """Give a job up for people to see; counts as an attempt. A job that is done meanwhile stays done."""
+def fail(conn: Connection, job_id: int, error: str, now_ms: int, *, owner: str | None = None) -> None:
+    """Give a job up for people to see; counts as an attempt. Otherwise as `requeue`."""
     given_up = {"status": FAILED, "last_error": error, "updated_ms": now_ms, **_NO_LEASE}
     conn.execute(
-        update(jobs).where(_c.id == job_id, _c.status != DONE).values(given_up | {"attempts": _c.attempts + 1})
+        update(jobs)
+        .where(_c.id == job_id, _c.status != DONE, *_not_of_others(owner))
+        .values(given_up | {"attempts": _c.attempts + 1})
     )
 
 
-def release(conn: Connection, job_ids: Sequence[int]) -> int:
-    """Put leased jobs back into the queue without an attempt (the program is leaving); how many."""
-    return conn.execute(
-        update(jobs).where(_c.id.in_(job_ids), _c.status == LEASED).values({"status": QUEUED, **_NO_LEASE})
-    ).rowcount
+def _not_of_others(owner: str | None) -> list[ColumnElement[bool]]:
+    """Whether a job may be given back: its lease may have run out, and another be at work on it."""
+    return [] if owner is None else [or_(_c.status != LEASED, _c.lease_owner == owner)]
+
+
+def release(conn: Connection, job_ids: Sequence[int], owner: str | None = None) -> int:
+    """Put leased jobs (of `owner`) back into the queue without an attempt (the program is leaving); how many."""
+    leased = (_c.id.in_(job_ids), _c.status == LEASED, *_not_of_others(owner))
+    return conn.execute(update(jobs).where(*leased).values({"status": QUEUED, **_NO_LEASE})).rowcount
 
 
 def take_over(conn: Connection, dead: Sequence[str]) -> int:
     """Put the leased jobs of owners that are dead back into the queue; how many."""
-    return conn.execute(
-        update(jobs).where(_c.status == LEASED, _c.lease_owner.in_(dead)).values({"status": QUEUED, **_NO_LEASE})
-    ).rowcount
+    theirs = select(_c.id).where(_c.status == LEASED, _c.lease_owner.in_(dead)).with_for_update(skip_locked=True)
+    return conn.execute(update(jobs).where(_c.id.in_(theirs)).values({"status": QUEUED, **_NO_LEASE})).rowcount
 
 
 def owners(conn: Connection) -> list[str]:
@@ -170,6 +177,11 @@ def owners(conn: Connection) -> list[str]:
 def resize(conn: Connection, job_id: int, start: int, end: int) -> None:
     """Give a job that is not done another window; an empty one is refused by the table (IntegrityError)."""
     conn.execute(update(jobs).where(_c.id == job_id, _c.status != DONE).values(start_ms=start, end_ms=end))
+
+
+def extend(conn: Connection, job_id: int, end: int) -> bool:
+    """Let a queued job reach further; False where somebody works on it by now, with the window that it had."""
+    return conn.execute(update(jobs).where(_c.id == job_id, _c.status == QUEUED).values(end_ms=end)).rowcount > 0
 
 
 def count_stuck(conn: Connection, now_ms: int, longest_wait_ms: int, given_up_ms: int) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, inspect, make_url, select
+from sqlalchemy import insert, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from db import backups, checks
-from db.engine import database_file, reading, rebuilding, writing
+from db.engine import database_file, reading, rebuilding, shown, writing
 from db.errors import DatabaseProblem, DatabaseUnusable
+from db.locks import SCHEMA, alone
 from db.schema import REVISIONS, alembic_version, candles, metadata
 from db.views import create_views
 
@@ -42,13 +43,14 @@ class DatabaseManager:
     def upgrade(self) -> tuple[str, str] | None:
         """Bring an older database up to date: (revision before, revision after); None when it was up to date.
 
-        Views are made anew in any case. An SQLite file is copied to FILE.before-REVISION first; all steps are one
-        transaction.
+        Views are made anew in any case. All steps are one transaction; an SQLite file is copied to
+        FILE.before-REVISION first. Of PostgreSQL whoever wants a copy makes a backup before.
         """
         if self._revision() is None:
             self._create()
             return None
         with rebuilding(self._engine) as conn:
+            alone(conn, SCHEMA)
             before, after = self._known(conn), REVISIONS[-1]
             if before == after:
                 create_views(conn)
@@ -68,10 +70,25 @@ class DatabaseManager:
             return [str(problem)]
 
     def backup(self, path: Path) -> None:
-        """Copy an SQLite database, while it is used, into a sound file of its own; refuses to overwrite one."""
-        if database_file(self._engine) is None:
-            raise DatabaseProblem(f"database {self._shown()} is no SQLite file; back it up with the server's own tools")
+        """Copy the database, while it is used, into a new file: SQLite's own, or a dump by PostgreSQL's pg_dump."""
+        if self._engine.dialect.name == "postgresql":
+            from db import dumps  # noqa: PLC0415 - for those who ask
+
+            dumps.dump(self._engine, path)
+            return
         backups.copy(self._engine, path)
+
+    def let_read(self, role: str) -> tuple[bool, str]:
+        """Let a role read all of a PostgreSQL database: whether it was created, and how people are granted it."""
+        if self._engine.dialect.name != "postgresql":
+            raise DatabaseUnusable(
+                f"database {self._shown()} has no roles: whoever may read the file reads it; set the file's permissions"
+            )
+        from db import roles  # noqa: PLC0415 - for those who ask
+
+        with writing(self._engine) as conn:
+            alone(conn, SCHEMA)
+            return roles.ensure_readers(conn, role), roles.grant_line(conn, role)
 
     def _revision(self) -> str | None:
         """The revision in the database; None where it has no table for it."""
@@ -87,6 +104,9 @@ class DatabaseManager:
     def _create(self) -> None:
         """Make everything in one transaction; another process that did so meanwhile is found and left alone."""
         with writing(self._engine) as conn:
+            alone(conn, SCHEMA)
+            if unfit := checks.unfit(conn):
+                raise DatabaseUnusable(f"database {self._shown()} {unfit}")
             tables = inspect(conn).get_table_names()
             if alembic_version.name in tables:
                 self._known(conn)
@@ -122,7 +142,7 @@ class DatabaseManager:
         )
 
     def _shown(self) -> str:
-        return make_url(self._url).render_as_string(hide_password=True)
+        return shown(self._url)
 
 
 def _run_migrations(conn: Connection, revision: str) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
+from db.dialect import upsert
+from db.locks import PLAN, alone
 from db.schema import series, series_sources, sources
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ def ensure_sources(conn: Connection, names: Collection[str]) -> dict[str, int]:
     new = [{"name": name} for name in dict.fromkeys(names) if name not in known]
     if not new:
         return known
-    conn.execute(insert(sources), new)
+    # Another process may add the same at the same moment.
+    conn.execute(upsert(conn, sources).on_conflict_do_nothing(index_elements=["name"]), new)
     return source_ids(conn)
 
 
@@ -116,8 +119,9 @@ def read_series(conn: Connection, *, enabled_only: bool = False) -> list[SeriesR
 def sync_series(conn: Connection, wanted: Sequence[WantedSeries], now_ms: int) -> list[SeriesRow]:
     """Make the stored series what the configuration asks for; all of them, wanted or not, as `read_series`.
 
-    What is no longer wanted is disabled; its rows stay. Writes only what differs.
+    What is no longer wanted is disabled; its rows stay. Writes only what differs. Takes the lock `plan`.
     """
+    alone(conn, PLAN)
     ids = ensure_sources(conn, [name for each in wanted for name in each.sources])
     known = {(row.symbol, row.timeframe): row for row in read_series(conn)}
     asked = {(each.symbol, each.timeframe): each for each in wanted}
@@ -165,13 +169,14 @@ def _rank(conn: Connection, series_id: int, names: Sequence[str], ids: Mapping[s
 
 def set_listing(
     conn: Connection, series_id: int, listed_ms: int | None, anchor_ms: int | None, evidence: str | None
-) -> None:
-    """Remember where a series begins, a slot of its grid, and on what evidence."""
+) -> bool:
+    """Remember where a series begins, a slot of its grid, and on what evidence; False where that is known already."""
     found = {"listed_ms": listed_ms, "anchor_ms": anchor_ms, "listed_evidence": evidence}
-    conn.execute(update(series).where(_s.id == series_id).values(found))
+    return conn.execute(update(series).where(_s.id == series_id, _s.listed_ms.is_(None)).values(found)).rowcount > 0
 
 
 def set_closed_until(conn: Connection, closed: Mapping[int, int]) -> None:
     """Move on the first slot not proven closed yet, by series id; never moves back."""
     if closed:
-        conn.execute(_ADVANCE, [{"series": series_id, "ms": ms} for series_id, ms in closed.items()])
+        # In one order for everybody: two that lock rows in different orders wait for each other.
+        conn.execute(_ADVANCE, [{"series": series_id, "ms": ms} for series_id, ms in sorted(closed.items())])

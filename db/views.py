@@ -52,14 +52,20 @@ def statements(dialect: str) -> list[str]:
 
 
 def drop_views(conn: Connection) -> None:
-    """Drop the views, so that the tables below them may change."""
-    for name in VIEWS:
-        conn.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+    """Drop the views where the tables below them could not change otherwise.
+
+    Not on PostgreSQL: what people were granted on them, and views that they built on ours, would go with them.
+    """
+    if conn.dialect.name == "sqlite":
+        for name in VIEWS:
+            conn.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
 
 
 def create_views(conn: Connection) -> None:
     """Create the views as this program knows them, replacing what there was."""
     drop_views(conn)
+    replaces = conn.dialect.name == "postgresql"
     for statement in statements(conn.dialect.name):
-        # psycopg reads % as the start of a parameter only where parameters are given; there are none here.
-        conn.exec_driver_sql(statement)
+        written = statement.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1) if replaces else statement
+        # no_parameters: else psycopg takes each % for the start of one.
+        conn.exec_driver_sql(written, execution_options={"no_parameters": True})

@@ -71,10 +71,10 @@ class App:
 
 def build(config: Config, clock: Clock) -> App:
     """Put the program together and make its database ready; raises DatabaseProblem where that cannot be."""
-    engine = open_engine(config.database_url)
+    stop, hooks, health, owner = Event(), Hooks(), Health(), own_name()
+    engine = open_engine(config.database_url, stop=stop)
     manager = DatabaseManager(engine, config.database_url)
     manager.prepare()
-    stop, hooks, health, owner = Event(), Hooks(), Health(), own_name()
     places = _Places(engine, clock, health, owner)
     lines = tuple(_line(name, source, places) for name, source in config.sources.items())
     archives = {line.source: made for line in lines if (made := _archive(line, config.sources[line.source], places))}

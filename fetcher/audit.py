@@ -15,6 +15,8 @@ from sqlalchemy import bindparam, func, select
 
 from db import candles, coverage
 from db.engine import reading, writing
+from db.locks import alone, series_lock
+from db.retrying import retried
 from db.schema import candles as candles_table
 from db.series import read_series
 from fetcher.audit_deep import disagreements
@@ -108,12 +110,14 @@ def _as_stored(conn: Connection, all_series: Sequence[Series]) -> list[Series]:
     return [as_series(rows[series.id]) for series in all_series if series.id in rows]
 
 
+@retried
 def _repaired(engine: Engine, series: Series, found: Sequence[Finding]) -> list[Finding]:
     """What was found of one series, repaired where that can be; looked at again first, now that nobody else writes."""
     mine = [finding for finding in found if finding.series.id == series.id]
     if not any(finding.kind in _REPAIRED for finding in mine):
         return mine
     with writing(engine) as conn:
+        alone(conn, series_lock(series.id))
         [series] = _as_stored(conn, [series])
         grid = series.grid
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from db import archive_files, coverage
 from db.engine import reading, writing
+from db.locks import alone, series_lock
 from db.series import source_ids
 from fetcher.errors import SourceError
 from fetcher.filenotes import READ, period_of
@@ -100,6 +101,7 @@ def _repaired(engine: Engine, finding: ArchiveFinding) -> ArchiveFinding:
         return series.grid.count(Window(start, end))
 
     with writing(engine) as connection:
+        alone(connection, series_lock(series.id))
         for interval in coverage.read(connection, series.id, window.start, window.end):
             part = Window(interval.start_ms, interval.end_ms).intersect(window)
             if part and interval.route == "archive":

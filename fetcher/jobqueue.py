@@ -14,6 +14,8 @@ from db import jobs
 from db import series as series_rows
 from db.engine import reading, writing
 from db.jobs import Scope
+from db.locks import PLAN, alone
+from db.retrying import retried
 from fetcher.errors import AuthenticationFailed, CannotServe, RateLimited, SourceDown, UnknownSymbol
 from fetcher.healing import mark_unserved
 from fetcher.model import Series, Timeframe, Window
@@ -118,6 +120,7 @@ class JobQueue:
         start = series.listed_ms or 0
         return Window(start, max(start, series.grid.floor(closed))) if closed is not None else Window(start, 2**62)
 
+    @retried
     def take_over_dead(self) -> int:
         """Put the jobs of processes of this host that died back into the queue; how many."""
         with reading(self._engine) as connection:
@@ -127,6 +130,7 @@ class JobQueue:
         with writing(self._engine) as connection:
             return jobs.take_over(connection, dead)
 
+    @retried
     def claim(self, limit: int, scope: Scope | None, patience: float) -> list[JobRow]:
         """Lease up to `limit` due jobs of the scope, but none whose sources all rest for longer than `patience` s."""
         scope = self._reachable(scope, patience)
@@ -138,11 +142,13 @@ class JobQueue:
         with writing(self._engine) as connection:
             return jobs.claim(connection, self._owner, now, now + int(LEASE_SECONDS * 1000), limit, scope)
 
+    @retried
     def renew_leases(self) -> None:
         """Keep what this process works on."""
         with writing(self._engine) as connection:
             jobs.renew(connection, self._owner, self._clock.now_ms() + int(LEASE_SECONDS * 1000))
 
+    @retried
     def next_due(self, scope: Scope | None, patience: float) -> int | None:
         """When the next job of the scope may be claimed, ms UTC; None when there is none, or all their sources rest."""
         scope = self._reachable(scope, patience)
@@ -157,11 +163,13 @@ class JobQueue:
         able = frozenset(number for number in ids if set(self.series(number).sources) - resting)
         return Scope(able, None if scope is None else scope.start, None if scope is None else scope.end)
 
+    @retried
     def resize(self, job_id: int, window: Window) -> None:
         """Give a job the window that is left of it."""
         with writing(self._engine) as connection:
             jobs.resize(connection, job_id, window.start, window.end)
 
+    @retried
     def end(self, job_id: int, status: str, error: str | None, *, not_before: int, attempts: int | None) -> None:
         """Write down how a job left: done, queued again at `not_before`, or failed."""
         now = self._clock.now_ms()
@@ -169,15 +177,16 @@ class JobQueue:
             if status == jobs.DONE:
                 jobs.finish(connection, job_id, now)
             elif status == jobs.FAILED:
-                jobs.fail(connection, job_id, error or "", now)
+                jobs.fail(connection, job_id, error or "", now, owner=self._owner)
             else:
-                jobs.requeue(connection, job_id, not_before, error, now, attempts=attempts)
+                jobs.requeue(connection, job_id, not_before, error, now, attempts=attempts, owner=self._owner)
 
+    @retried
     def release(self, job_ids: list[int]) -> None:
         """Give jobs back as they were claimed, without counting an attempt."""
         if job_ids:
             with writing(self._engine) as connection:
-                jobs.release(connection, job_ids)
+                jobs.release(connection, job_ids, self._owner)
 
     def best(self, series: Series) -> str | None:
         """The preferred source that offers the series' timeframe."""
@@ -192,6 +201,7 @@ class JobQueue:
         """From the oldest open time on that the preferred source serves now."""
         return Window(self._router.oldest(series), 2**62)
 
+    @retried
     def note_unserved(self, series: Series) -> None:
         """Remember that the preferred source does not list the market of a series."""
         best = self._router.best(series)
@@ -227,12 +237,19 @@ class JobQueue:
                 return False
             listed = replace(series, listed_ms=listing.listed_ms, anchor_ms=listing.listed_ms)
             now = self._router.server_now_if_known(series)
-            with writing(self._engine) as connection:
-                if now is not None:
-                    series_rows.set_closed_until(connection, {series_id: listed.grid.floor(now)})
-                series_rows.set_listing(
-                    connection, series_id, listing.listed_ms, listing.listed_ms, json.dumps(listing.evidence)
-                )
-                jobs.drop_before(connection, series_id, listing.listed_ms)
-            self._series[series_id] = listed
+            self._series[series_id] = self._learned(listed, listing, None if now is None else listed.grid.floor(now))
             return True
+
+    @retried
+    def _learned(self, listed: Series, listing: Listing, closed_until: int | None) -> Series:
+        """Write a listing down; where another process was first, its word counts: a grid must have one anchor."""
+        with writing(self._engine) as connection:
+            alone(connection, PLAN)
+            if series_rows.set_listing(
+                connection, listed.id, listing.listed_ms, listing.listed_ms, json.dumps(listing.evidence)
+            ):
+                if closed_until is not None:
+                    series_rows.set_closed_until(connection, {listed.id: closed_until})
+                jobs.drop_before(connection, listed.id, listing.listed_ms)
+                return listed
+            return next(as_series(row) for row in series_rows.read_series(connection) if row.id == listed.id)

@@ -9,6 +9,7 @@ import msgspec
 
 from db import state
 from db.engine import reading, writing
+from db.retrying import retried
 from db.series import source_clock
 from fetcher.clients.base import CandleRequest, Market
 from fetcher.clients.http import HttpRecord
@@ -150,6 +151,7 @@ class SourceLine:
                 self._proven_ms = proven
             return proven
 
+    @retried
     def _last_proven(self) -> int | None:
         if self._proven_ms is None:
             with reading(self._engine) as connection:
@@ -191,8 +193,7 @@ class SourceLine:
 
     def _load_markets(self, now: int, ask: Callable[[], object]) -> None:
         key = f"symbols:{self.source}"
-        with reading(self._engine) as connection:
-            cached = state.cache_get(connection, key)
+        cached = self._kept(key)
         if cached is not None:
             self._markets, self._markets_ms = msgspec.json.decode(cached[0], type=list[Market]), cached[1]
             if abs(now - cached[1]) <= _SYMBOLS_AGE_MS:
@@ -201,9 +202,18 @@ class SourceLine:
         if not isinstance(listed, list):
             self._markets_again = self._clock.elapsed() + _ASK_AGAIN_SECONDS
             return
-        with writing(self._engine) as connection:
-            state.cache_put(connection, key, msgspec.json.encode(listed).decode(), now)
+        self._keep(key, msgspec.json.encode(listed).decode(), now)
         self._markets, self._markets_ms = listed, now
+
+    @retried
+    def _kept(self, key: str) -> tuple[str, int] | None:
+        with reading(self._engine) as connection:
+            return state.cache_get(connection, key)
+
+    @retried
+    def _keep(self, key: str, text: str, now: int) -> None:
+        with writing(self._engine) as connection:
+            state.cache_put(connection, key, text, now)
 
     # what answers tell
 

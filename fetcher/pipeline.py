@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from db import series as series_rows
 from db.engine import reading, writing
 from db.jobs import Scope
+from db.retrying import retried
 from db.series import WantedSeries as WantedRow
 from fetcher.errors import Stopped
 from fetcher.jobqueue import as_series
@@ -57,6 +58,7 @@ class CryptoDataFetcher:
         """Fetch what is missing of these windows, to the end, beside whatever else runs."""
         return self._book.recorded("backfill", lambda: self._backfill(asked))
 
+    @retried
     def sync(self) -> list[Series]:
         """Make the database's series those of the configuration, and return them in its order."""
         wanted = [WantedRow(w.symbol, w.timeframe.name, w.timeframe.ms, w.start_ms, w.sources) for w in self._wanted]

@@ -10,6 +10,8 @@ from db import coverage, jobs
 from db import series as series_rows
 from db.engine import reading, writing
 from db.jobs import NewJob
+from db.locks import PLAN, alone
+from db.retrying import retried
 from fetcher.aftermath import LATER_SECONDS
 from fetcher.events import Planned
 from fetcher.healing import is_unserved
@@ -95,6 +97,7 @@ class Planning:
     def _sizes(self, series: Series) -> _Sizes:
         return {"page_slots": self._router.page_slots(series), "archive": self._archive.offer(series)}
 
+    @retried
     def settle_clocks(self, all_series: Sequence[Series]) -> None:
         """After the work: where no time endpoint told, take what the answers proved, up to what was planned for."""
         told = {s.id: self._router.newest_proven(s) for s in all_series if self._router.server_now_if_known(s) is None}
@@ -105,6 +108,7 @@ class Planning:
         }
         if closed:
             with writing(self._engine) as connection:
+                alone(connection, PLAN)
                 series_rows.set_closed_until(connection, closed)
 
     def closed_until(self, series: Series) -> int:
@@ -121,6 +125,7 @@ class Planning:
         now = self._router.server_now(series)
         return series.closed_until_ms if now is None else series.grid.floor(now)
 
+    @retried
     def _queue(
         self, plan: Callable[[Connection, Sequence[JobRow]], list[PlannedJob]], all_series: Sequence[Series]
     ) -> Planned:
@@ -136,6 +141,7 @@ class Planning:
             healing = any(job.kind == HEAL and job.status == jobs.QUEUED for job in jobs.open_windows(connection))
         if planned or closed or stuck or healing:
             with writing(self._engine) as connection:
+                alone(connection, PLAN)
                 jobs.unstick(connection, now, LONGEST_WAIT_MS, GIVEN_UP_MS)
                 self._free_heals(connection, all_series, now)
                 open_jobs = jobs.open_windows(connection)
@@ -170,8 +176,11 @@ class Planning:
         new: list[NewJob] = []
         for job in planned:
             earlier = waiting.get((job.series_id, job.kind, job.window.start))
-            if earlier is not None and self._fits_one_job(all_series[job.series_id], earlier, job.window.end):
-                jobs.resize(connection, earlier.id, earlier.start_ms, job.window.end)
+            if (
+                earlier is not None
+                and self._fits_one_job(all_series[job.series_id], earlier, job.window.end)
+                and jobs.extend(connection, earlier.id, job.window.end)
+            ):
                 soon = earlier.not_before <= now + int(LATER_SECONDS * 1000)  # a rest of its source is not cut short
                 if soon and job.kind == TAIL:
                     jobs.retry(connection, [earlier.id], now)

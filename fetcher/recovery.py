@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from db.errors import DatabaseLost
 from fetcher.aftermath import LATER_SECONDS, PATIENCE_SECONDS, after_failure
 from fetcher.errors import Contradicted, Stopped, UnknownSymbol, Unproven
 from fetcher.events import JobEnded, PageStored
@@ -67,6 +68,7 @@ class RecoveryManager:
         self._flying = 0
         self._claim_after = 0.0
         self._beaten = clock.elapsed()
+        self._lost: DatabaseLost | None = None
 
     def work(
         self, scope: Scope | None = None, deadline: float | None = None, beat: Callable[[], None] = lambda: None
@@ -96,8 +98,8 @@ class RecoveryManager:
             writer.close()
             self._drain()
             self._release()
-        if writer.error is not None:
-            raise writer.error
+        if broken := writer.error or self._lost:
+            raise broken
 
     def _stopping(self, deadline: float | None) -> bool:
         if deadline is not None and self._clock.elapsed() >= deadline:
@@ -188,6 +190,9 @@ class RecoveryManager:
                 self._begin(job)
             case _TaskFailed(job, error):
                 self._flying -= 1
+                if isinstance(error, DatabaseLost):  # waited for in vain: no fault of this job
+                    self._lost = self._lost or error
+                    self._stop.set()
                 if job.settled(error=error):
                     self._settle(job, None)
             case _:
@@ -198,7 +203,7 @@ class RecoveryManager:
 
         `missing` is what the commit of its last page found still uncovered; with nothing missing it also ended the job.
         """
-        if isinstance(job.error, Stopped):
+        if isinstance(job.error, (Stopped, DatabaseLost)):
             return  # goes back to the queue as it is
         if job.error is not None:
             self._give_back(job, job.error)

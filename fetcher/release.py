@@ -11,6 +11,8 @@ import numpy as np
 
 from db import candles, coverage, quarantine
 from db.engine import writing
+from db.locks import alone, series_lock
+from db.retrying import retried
 from db.revisions import keep_revisions
 from db.series import ensure_sources
 from fetcher.clock import format_utc
@@ -53,10 +55,14 @@ def release(engine: Engine, all_series: Sequence[Series], ids: Sequence[int], no
     return [_release_one(engine, by_id, quarantine_id, now_ms) for quarantine_id in ids]
 
 
+@retried
 def _release_one(engine: Engine, by_id: Mapping[int, Series], quarantine_id: int, now_ms: int) -> Released:
     try:
         with writing(engine) as conn:
             row = quarantine.get(conn, quarantine_id)
+            if row is not None and row.series_id is not None:
+                alone(conn, series_lock(row.series_id))
+                row = quarantine.get(conn, quarantine_id)  # another may have released it before we had the lock
             if row is None:
                 raise NotReleasable(f"no quarantined row has the id {quarantine_id}; `quarantine` lists them")
             series = by_id.get(row.series_id) if row.series_id is not None else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from db import coverage, jobs
 from db import series as series_rows
 from db.engine import reading
+from db.retrying import retried
 from fetcher.gaps import GapDetector
 from fetcher.jobqueue import as_series
 from fetcher.model import Window
@@ -74,6 +75,7 @@ def wanted_window(series: Series) -> Window:
     return Window(series.first_ms, max(series.first_ms, series.closed_until_ms or 0))
 
 
+@retried
 def read_result(
     engine: Engine, chosen: Iterable[tuple[Series, Window | None]], *, timed_out: bool = False
 ) -> RunResult:

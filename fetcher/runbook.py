@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 
 from db import breakers, health, jobs, series, state
 from db.engine import writing
+from db.retrying import retried
 from fetcher.errors import RunLocked
 from fetcher.jobqueue import is_dead
 from fetcher.model import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Engine
 
+    from db.breakers import Tally
     from fetcher.clock import Clock
     from fetcher.line import SourceLine
+    from fetcher.resilience.health import HourOf
     from fetcher.results import RunResult
 
 RUN_LOCK = "run"
@@ -40,6 +43,14 @@ class RunBook:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the run lock; raises RunLocked while another living process does."""
+        self._take_lock()
+        try:
+            yield
+        finally:
+            self._give_lock_back()
+
+    @retried
+    def _take_lock(self) -> None:
         now = self._clock.now_ms()
         with writing(self._engine) as connection:
             holder = state.lock_holder(connection, RUN_LOCK)
@@ -48,12 +59,13 @@ class RunBook:
             if not state.lock_acquire(connection, RUN_LOCK, self._owner, now, now + int(LOCK_SECONDS * 1000)):
                 who = holder.owner if holder else "another process"
                 raise RunLocked(f"another run is under way ({who}); this one leaves the work to it")
-        try:
-            yield
-        finally:
-            with writing(self._engine) as connection:
-                state.lock_release(connection, RUN_LOCK, self._owner)
 
+    @retried
+    def _give_lock_back(self) -> None:
+        with writing(self._engine) as connection:
+            state.lock_release(connection, RUN_LOCK, self._owner)
+
+    @retried
     def beat(self) -> None:
         """Keep the run lock, where this process holds it, and write down how endpoints did."""
         self.flush_when_due()
@@ -65,8 +77,7 @@ class RunBook:
 
     def recorded(self, kind: str, do: Callable[[], RunResult]) -> RunResult:
         """Run `do` and write down how it went; a run without an end in the record was killed."""
-        with writing(self._engine) as connection:
-            run_id = state.run_start(connection, kind, socket.gethostname(), os.getpid(), self._clock.now_ms())
+        run_id = self._started(kind)
         outcome, exit_code, missing = "failed", 1, None
         try:
             result = do()
@@ -74,11 +85,20 @@ class RunBook:
             return result
         finally:
             self.flush()
-            with writing(self._engine) as connection:
-                now = self._clock.now_ms()
-                state.run_finish(connection, run_id, outcome, exit_code, {"missing": missing}, now)
-                jobs.prune(connection, now - KEPT_JOBS_MS)
-                state.prune_runs(connection, now - KEPT_RUNS_MS)
+            self._finished(run_id, outcome, exit_code, missing)
+
+    @retried
+    def _started(self, kind: str) -> int:
+        with writing(self._engine) as connection:
+            return state.run_start(connection, kind, socket.gethostname(), os.getpid(), self._clock.now_ms())
+
+    @retried
+    def _finished(self, run_id: int, outcome: str, exit_code: int, missing: int | None) -> None:
+        with writing(self._engine) as connection:
+            now = self._clock.now_ms()
+            state.run_finish(connection, run_id, outcome, exit_code, {"missing": missing}, now)
+            jobs.prune(connection, now - KEPT_JOBS_MS)
+            state.prune_runs(connection, now - KEPT_RUNS_MS)
 
     def flush_when_due(self) -> None:
         """`flush`, but at most every half minute: costs nothing in between, so that it may be called all the time."""
@@ -95,13 +115,20 @@ def write_health(engine: Engine, clock: Clock, lines: Sequence[SourceLine]) -> N
     now = clock.now_ms()
     tallies = {hour: tally for line in lines for hour, tally in line.health.drain(clock).items()}
     proven = {line.source: line.newest_proven_ms for line in lines}
-    if not tallies and not any(proven.values()):
-        return
+    if tallies or any(proven.values()):
+        _write_health(engine, tallies, proven, now)
+
+
+@retried
+def _write_health(
+    engine: Engine, tallies: Mapping[HourOf, Tally], proven: Mapping[str, int | None], now: int
+) -> None:  # fmt: skip
     with writing(engine) as connection:
-        for hour, tally in tallies.items():
+        # By name: two processes that lock rows in different orders wait for each other.
+        for hour, tally in sorted(tallies.items(), key=lambda each: (each[0].endpoint, each[0].hour_ms)):
             breakers.add_outcomes(connection, hour.endpoint, tally)
             health.add(connection, hour.endpoint, hour.hour_ms, tally)
         health.prune(connection, now)
-        for source, clock_ms in proven.items():
+        for source, clock_ms in sorted(proven.items()):
             if clock_ms is not None:
                 series.set_source_clock(connection, source, clock_ms, now)

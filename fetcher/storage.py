@@ -10,6 +10,8 @@ import numpy as np
 
 from db import candles, coverage, jobs, quarantine
 from db.engine import reading, writing
+from db.locks import alone, series_lock
+from db.retrying import retried
 from db.revisions import keep_revisions
 from db.series import ensure_sources
 from fetcher.filenotes import spent, write
@@ -88,10 +90,14 @@ class Storage:
         self._engine = engine
         self._source_ids: dict[str, int] = {}
 
+    @retried
     def commit(self, pages: Sequence[Page], closing: Sequence[Closing], now_ms: int) -> Stored:
         """Store everything that the pages hold and finish the closing jobs that coverage proves done."""
         stored = Stored()
+        self._source_ids = {}  # a source that was new in a transaction that failed has not been stored under its id
         with writing(self._engine) as connection:
+            touched = {page.batch.series.id for page in pages} | {job.series.id for job in closing}
+            alone(connection, *map(series_lock, touched))
             for group in _by_series_and_route(pages):
                 self._store_group(connection, group, stored, now_ms)
             for job in closing:
@@ -101,11 +107,13 @@ class Storage:
                     jobs.finish(connection, job.job_id, now_ms)
         return stored
 
+    @retried
     def missing(self, series: Series, window: Window, heals: int | None = None, now_ms: int = 0) -> list[Window]:
         """The slots of `window` that coverage does not explain; with `heals`, those that worse sources stand for."""
         with reading(self._engine) as connection:
             return self._left(connection, series, window, heals, now_ms)
 
+    @retried
     def open_times(self, series: Series, window: Window, source: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Open times of the candles of `source` stored inside `window`: int64 ms UTC, ascending."""
         with reading(self._engine) as connection:
@@ -115,11 +123,13 @@ class Storage:
             ]
         return times
 
+    @retried
     def has_after(self, series: Series, ms: int) -> bool:
         """Whether a candle at or after `ms` is stored."""
         with reading(self._engine) as connection:
             return candles.after(connection, series.id, ms) is not None
 
+    @retried
     def nearest(self, series: Series, hole: Window, source: str, slots: int) -> tuple[int | None, int | None]:
         """The stored candles next to a hole, before and after it: open times in ms UTC.
 
@@ -135,11 +145,13 @@ class Storage:
                 int(after[0]) if len(after) else candles.after(connection, series.id, hole.end),
             )
 
+    @retried
     def spent_files(self, series: Series, now_ms: int) -> set[Period]:
         """The periods of a series whose files in the archive need not be asked for now."""
         with reading(self._engine) as connection:
             return spent(connection, series, now_ms)
 
+    @retried
     def lacks(self, series: Series, now_ms: int) -> list[Lack]:
         """Which of several sources lacked what of a series in the last day and could not be asked to confirm it."""
         if len(series.sources) == 1:
@@ -147,16 +159,21 @@ class Storage:
         with reading(self._engine) as connection:
             return recall(connection, series, now_ms)
 
+    @retried
     def remember_lacks(self, series: Series, lacks: Sequence[Lack], now_ms: int) -> None:
         """Keep who lacked what for a day, or until `forget_lacks`."""
         with writing(self._engine) as connection:
+            alone(connection, series_lock(series.id))
             remember(connection, series, lacks, now_ms)
 
+    @retried
     def forget_lacks(self, series: Series, window: Window, now_ms: int) -> None:
         """Let any source fill `window`."""
         with writing(self._engine) as connection:
+            alone(connection, series_lock(series.id))
             forget(connection, series, window, now_ms)
 
+    @retried
     def answers(self, series: Series, window: Window) -> int:
         """How many answers agree so far that its source has nothing in `window`; 0 where coverage does not say so.
 
@@ -166,6 +183,7 @@ class Storage:
             known = coverage.read(connection, series.id, window.start, window.end)
         return min((i.answers for i in known if i.answers is not None), default=0)
 
+    @retried
     def absent_rank(self, series: Series, window: Window) -> int | None:
         """The rank of the source that is proven to have nothing in `window`; None where none is."""
         with reading(self._engine) as connection:
@@ -173,6 +191,7 @@ class Storage:
             ranks = self._ranks(connection, series)
         return min((ranks[i.source_id] for i in known if i.state == "absent" and i.source_id in ranks), default=None)
 
+    @retried
     def absent_around(self, series: Series, window: Window, source: str | None = None) -> Window:
         """`window` widened by the absent coverage that touches it; with `source`, by its own."""
         with reading(self._engine) as connection:
@@ -220,7 +239,7 @@ class Storage:
             if len(merge.replaced):
                 keep_revisions(connection, series.id, merge.replaced, now_ms, source_id)
             if len(merge.write):
-                candles.insert(connection, series.id, source_id, merge.write)
+                candles.insert(connection, series.id, source_id, merge.write, fresh=not len(existing))
             held.append(merge.held)
             stored.new += len(merge.write) - len(merge.replaced)
             stored.changed += len(merge.replaced)

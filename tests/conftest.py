@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from tests.postgresql import Server
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -41,3 +43,12 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def clock() -> Clock:
     """The program's clock as users have it: real time, real speed."""
     return Clock()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server of this worker's own: it starts in half a second, and nobody else's tests disturb it."""
+    from tests.postgresql import serving  # noqa: PLC0415 - the driver, for those who need a server
+
+    with serving() as server:
+        yield server

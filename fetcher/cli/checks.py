@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from db import state
-from db.engine import database_file, reading, writing
+from db.checks import writable
+from db.engine import database_file, reading, shown, writing
 from fetcher.cli.show import utc
 from fetcher.jobqueue import is_dead
 from fetcher.runbook import RUN_LOCK
@@ -36,9 +37,10 @@ class Check:
 def database_checks(app: App) -> Iterator[Check]:
     """Is the database sound, at this version's schema, and can it be written."""
     problems = app.manager.check()
-    shown = app.engine.url.render_as_string(hide_password=True)
-    yield Check("database", ok=not problems, message="; ".join(problems) or f"{shown} is sound and up to date")
-    with writing(app.engine):  # raises DatabaseProblem where it cannot be written
+    url = shown(app.engine.url)
+    yield Check("database", ok=not problems, message="; ".join(problems) or f"{url} is sound and up to date")
+    with writing(app.engine) as connection:
+        writable(connection)  # raises DatabaseProblem where it cannot be
         yield Check("writing", ok=True, message="the database can be written")
 
 

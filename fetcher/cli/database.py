@@ -1,7 +1,7 @@
-"""`db`: upgrade, check and back up the database.
+"""`db`: upgrade, check and back up the database, and say who may read it.
 
 JSON: of upgrade `{"from", "to"}` (revisions, null where nothing was to do), of check
-`{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`.
+`{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`, of roles `{"role", "created", "grant"}`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import typer
 from db.engine import database_file, open_engine
 from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
+from db.roles import READERS
 from fetcher.cli.show import put_json
 from fetcher.errors import ConfigError
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 
     from fetcher.cli.invocation import Invocation
 
+_LONGEST_NAME = 63  # bytes; PostgreSQL cuts off what is longer
+
 app = typer.Typer(
-    add_completion=False, rich_markup_mode=None, help="Upgrade, check or back up the database.\n\n"
+    add_completion=False, rich_markup_mode=None,
+    help="Upgrade, check or back up the database, and say who may read it.\n\n"
     "Example: python -m fetcher db backup market-copy.db",
 )  # fmt: skip
 
@@ -33,7 +37,8 @@ app = typer.Typer(
 def upgrade(ctx: typer.Context) -> int:
     """Bring the database to this version's tables.
 
-    Keeps a copy of the file as it was. Every other command does so by itself where it is needed.
+    Keeps a copy of an SQLite file as it was; on PostgreSQL make a backup first if you want one. Every other command
+    does so by itself where it is needed.
 
     Example: python -m fetcher db upgrade
     """
@@ -71,7 +76,8 @@ def backup(
 ) -> int:
     """Copy the database while others use it.
 
-    The copy is checked before it gets its name. Exit code 2 when FILE exists already.
+    The copy is whole before it gets its name. Of PostgreSQL it is a dump for pg_restore, made by pg_dump. Exit code 2
+    when FILE exists already.
 
     Example: python -m fetcher db backup market-copy.db
     """
@@ -85,6 +91,30 @@ def backup(
         put_json({"file": str(file), "bytes": size})
     else:
         typer.echo(f"Copied into {file}, {size / 1e6:,.1f} MB.")
+    return 0
+
+
+@app.command()
+def roles(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The role that may read.")] = READERS,
+) -> int:
+    """Make a role that may read all of a PostgreSQL database and change nothing.
+
+    May be called again. Prints what to say for everybody who is to read.
+
+    Example: python -m fetcher db roles
+    """
+    call: Invocation = ctx.obj
+    if not name.strip() or name.lower().startswith("pg_") or len(name.encode()) > _LONGEST_NAME or "\0" in name:
+        raise ConfigError(f"{name!r} cannot be the name of a role; take 1 to {_LONGEST_NAME} letters, not from pg_ on")
+    with _manager(call) as manager:
+        created, grant = manager.let_read(name)
+    if call.as_json:
+        put_json({"role": name, "created": created, "grant": grant})
+    else:
+        typer.echo(f"{name} {'was created and' if created else 'was there and'} may read everything. For each reader:")
+        typer.echo(f"  {grant}")
     return 0
 
 

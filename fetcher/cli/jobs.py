@@ -15,6 +15,7 @@ import typer
 from db import jobs as queue
 from db import series as series_rows
 from db.engine import reading, writing
+from db.locks import PLAN, alone
 from fetcher.cli.choose import all_there, chosen, configured_series, storable
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.jobqueue import as_series
@@ -99,6 +100,7 @@ def retry(ctx: typer.Context, ids: Ids = None) -> int:
     """
     call: Invocation = ctx.obj
     with call.database() as engine, writing(engine) as connection:
+        alone(connection, PLAN)
         _check(connection, ids)
         count = queue.retry(connection, ids or None, call.clock.now_ms())
     if call.as_json:
@@ -119,6 +121,7 @@ def cancel(ctx: typer.Context, ids: Ids = None) -> int:
     """
     call: Invocation = ctx.obj
     with call.database() as engine, writing(engine) as connection:
+        alone(connection, PLAN)
         _check(connection, ids)
         count = queue.cancel(connection, ids or None)
     if call.as_json:

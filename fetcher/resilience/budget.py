@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from db import endpoints
 from db.engine import writing
+from db.retrying import retried
 from fetcher.errors import Stopped
 
 if TYPE_CHECKING:
@@ -125,11 +126,7 @@ class Budget:
             if start != self._span_start:
                 self._span_start, self._left, self._seen, self._is_full = start, 0, 0, False
             if self._left < cost and not self._is_full:
-                with writing(self._engine) as connection:
-                    granted = endpoints.reserve(
-                        connection, self._pool, start, cost * BLOCK_REQUESTS, limit, self._seen + self._left,
-                        span_ms=span,
-                    )  # fmt: skip
+                granted = self._reserve(start, cost * BLOCK_REQUESTS)
                 self._left += granted
                 self._is_full = granted < cost * BLOCK_REQUESTS  # nobody gives back: the span has no more for anyone
                 if self._server.guess_ms() - start >= span - guard:
@@ -138,3 +135,11 @@ class Budget:
                 return left_ms / 1000
             self._left -= cost
             return None
+
+    @retried
+    def _reserve(self, start: int, amount: int) -> int:
+        limit, span = self._limits
+        with writing(self._engine) as connection:
+            return endpoints.reserve(
+                connection, self._pool, start, amount, limit, self._seen + self._left, span_ms=span
+            )

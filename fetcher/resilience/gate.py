@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from db import breakers, endpoints
 from db.engine import reading, writing
+from db.retrying import retried
 from fetcher.clock import format_utc
 from fetcher.errors import RateLimited, SourceDown
 from fetcher.model import DAY, MINUTE
@@ -44,8 +45,7 @@ class Outlook:
         with self._lock:
             seen = self._seen
             if seen is None or self._clock.elapsed() - seen[0] > _FRESH_SECONDS:
-                with reading(self._engine) as connection:
-                    rows = {row.endpoint: row for row in endpoints.read_all(connection)}
+                rows = self._read()
                 self._seen = seen = (self._clock.elapsed(), rows)
             row, rest = seen[1].get(name), self._rests.get(name)
         if row is None:
@@ -53,6 +53,11 @@ class Outlook:
         if rest is None or (row.stop_until or 0) >= rest.until_ms:
             return row
         return replace(row, stop_until=rest.until_ms, stop_reason=str(rest))
+
+    @retried
+    def _read(self) -> dict[str, EndpointRow]:
+        with reading(self._engine) as connection:
+            return {row.endpoint: row for row in endpoints.read_all(connection)}
 
     @contextmanager
     def resting(self, name: str, error: RateLimited) -> Iterator[None]:
@@ -94,9 +99,7 @@ class Gate:
         row = self._admissible()
         if row.breaker == breakers.CLOSED:
             return False
-        now = self._clock.now_ms()
-        with writing(self._engine) as connection:
-            claimed = breakers.claim_probe(connection, self.endpoint, self._owner, now, now + PROBE_MS, row.opened_ms)
+        claimed = self._claim_probe(row.opened_ms)
         self.look_again()
         if claimed:
             return True
@@ -128,15 +131,14 @@ class Gate:
     def undecided(self, *, probe: bool) -> None:
         """Report an outcome that says nothing of the endpoint's health (rate limit, refused key): frees the probe."""
         if probe:
-            with writing(self._engine) as connection:
-                breakers.release_probe(connection, self.endpoint, self._owner)
+            self._release_probe()
             self.look_again()
 
     def rest(self, error: RateLimited) -> None:
         """Stop this endpoint, or everything that shares its address, until the error's time."""
         name = self.pool if error.whole_pool else self.endpoint
-        with self._outlook.resting(name, error), writing(self._engine) as connection:
-            endpoints.stop(connection, name, error.until_ms, str(error))
+        with self._outlook.resting(name, error):
+            self._stop(name, error)
 
     def look_again(self) -> None:
         """Forget what was last seen of the database."""
@@ -145,6 +147,22 @@ class Gate:
     def state(self) -> tuple[EndpointRow, EndpointRow]:
         """The endpoint and its pool as the database had them a moment ago."""
         return self._look()
+
+    @retried
+    def _claim_probe(self, opened_ms: int | None) -> bool:
+        now = self._clock.now_ms()
+        with writing(self._engine) as connection:
+            return breakers.claim_probe(connection, self.endpoint, self._owner, now, now + PROBE_MS, opened_ms)
+
+    @retried
+    def _release_probe(self) -> None:
+        with writing(self._engine) as connection:
+            breakers.release_probe(connection, self.endpoint, self._owner)
+
+    @retried
+    def _stop(self, name: str, error: RateLimited) -> None:
+        with writing(self._engine) as connection:
+            endpoints.stop(connection, name, error.until_ms, str(error))
 
     def _admissible(self) -> EndpointRow:
         """The endpoint as it is looked at, where a request may be let through; else why not, raised."""
@@ -177,12 +195,13 @@ class Gate:
             )
         return None
 
+    @retried
     def _report(self, *, succeeded: bool, probe: bool, error: str | None = None) -> None:
         from fetcher.resilience.breaker import BreakerState, after_outcome  # noqa: PLC0415 (a healthy run needs it not)
 
         now = self._clock.now_ms()
         with writing(self._engine) as connection:
-            row = _row(connection, self.endpoint)
+            row = _locked(connection, self.endpoint)
             if row.breaker != breakers.HALF_OPEN or (probe and row.probe_owner == self._owner):
                 before = BreakerState(row.breaker, row.failures, row.successes, row.opened_ms)
                 after = after_outcome(before, now, succeeded=succeeded)
@@ -197,8 +216,9 @@ class Gate:
         return self._outlook.row(self.endpoint), self._outlook.row(self.pool)
 
 
-def _row(connection: Connection, endpoint: str) -> EndpointRow:
-    row = endpoints.read(connection, endpoint)
+def _locked(connection: Connection, endpoint: str) -> EndpointRow:
+    """The row as nobody else changes it before this transaction ends: every report counts."""
+    row = endpoints.read(connection, endpoint, for_update=True)
     if row is None:
         raise LookupError(f"endpoint {endpoint} has no row; app.build makes one for each")
     return row

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from db import health
 from db.engine import reading
+from db.retrying import retried
 from fetcher.errors import RateLimited, SourceDown, SourceError, Stopped, ends_at, most_hopeful
 from fetcher.model import HOUR
 from fetcher.resilience.balance import Balance
@@ -123,8 +124,7 @@ class Turns:
                 return
             now, known = self._clock.now_ms(), {}
             if len(self._gates) > 1:
-                with reading(self._engine) as connection:
-                    known = health.read(connection, now - HOUR)
+                known = self._last_hour(now)
             for name, gate in self._gates.items():
                 row, spell = gate.state()[0], known.get(name)
                 good = 1.0 if spell is None else spell.success
@@ -133,3 +133,8 @@ class Turns:
                 idle = max(0.0, (now - heard_ms) / 1000)
                 self._balance.introduce(name, good * _AFTER_A_FAILURE**row.failures, latency, idle)
             self._introduced = True
+
+    @retried
+    def _last_hour(self, now: int) -> dict[str, health.Spell]:
+        with reading(self._engine) as connection:
+            return health.read(connection, now - HOUR)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck
 from numpy.lib.recfunctions import repack_fields
 
 from db.candles import COLUMNS, STORED_DTYPE
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from db.candles import Rows
 
 MINUTE = 60_000
+# One property is looked at in several databases (executors), all examples of one in a single transaction (fixture).
+ONE_FOR_ALL = [HealthCheck.differing_executors, HealthCheck.function_scoped_fixture]
 T0 = 1_704_067_200_000  # 2024-01-01T00:00:00Z
 
 

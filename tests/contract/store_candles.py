@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from db import candles, revisions
-from tests.contract.store_base import MINUTE, T0, StoreBase, as_fetched, candles_at
+from tests.contract.store_base import MINUTE, ONE_FOR_ALL, T0, StoreBase, as_fetched, candles_at
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -34,7 +34,7 @@ class CandleStore(StoreBase):
         assert as_fetched(back).tobytes() == rows.tobytes()
         assert set(back["source_id"].tolist()) == {2}
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, deadline=None, suppress_health_check=ONE_FOR_ALL)
     @given(st.lists(st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: x != 0), min_size=4, max_size=4))
     def test_any_double_survives(self, conn: Connection, btc: SeriesRow, values: list[float]) -> None:
         """Every finite double but −0 comes back as the same double."""
@@ -61,7 +61,7 @@ class CandleStore(StoreBase):
         """A NaN close cannot be stored, whatever the validator let through."""
         rows = candles_at(0)
         rows["close"] = np.nan
-        with pytest.raises(Exception, match=r"(?i)not.null"):
+        with pytest.raises(Exception, match=r"(?i)not.null"), conn.begin_nested():
             candles.insert(conn, btc.id, 1, rows)
 
     def test_storing_again_replaces(self, conn: Connection, btc: SeriesRow) -> None:
@@ -113,5 +113,5 @@ class CandleStore(StoreBase):
         """Foreign keys hold: nothing can be replaced by a source that does not exist."""
         candles.insert(conn, btc.id, 1, candles_at(0))
         rows = candles.read(conn, btc.id, T0, FOREVER)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(IntegrityError), conn.begin_nested():
             revisions.keep_revisions(conn, btc.id, rows, T0, 99)

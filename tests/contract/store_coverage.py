@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, text
 
@@ -13,7 +13,7 @@ from db import candles, coverage, schema
 from db.coverage import ABSENT, STORED, Interval
 from db.series import SeriesRow, WantedSeries, set_closed_until, set_listing, sync_series
 from tests.contract.coverage_model import STEP, Model, Operation, operations, slots
-from tests.contract.store_base import MINUTE, T0, StoreBase, candles_at, minutes
+from tests.contract.store_base import MINUTE, ONE_FOR_ALL, T0, StoreBase, candles_at, minutes
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,7 +35,7 @@ def gaps(conn: Connection) -> list[tuple[object, ...]]:
 class CoverageStore(StoreBase):
     """Intervals stay disjoint and merged; what they leave out is a gap."""
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60, deadline=None, suppress_health_check=ONE_FOR_ALL)
     @given(todo=st.lists(operations(), max_size=8))
     def test_any_operations_agree_with_the_model(self, conn: Connection, btc: SeriesRow, todo: list[Operation]) -> None:
         """After random covers and erases the table equals a slot-by-slot model."""

@@ -30,7 +30,6 @@ class CommandLine(World):
 
     def __init__(self, sandbox: SandboxControl, folder: Path) -> None:
         super().__init__(sandbox, folder)
-        self.folder = folder
 
     def environment(self, **more: str) -> dict[str, str]:
         """The child's environment: nothing of ours but what Python needs."""

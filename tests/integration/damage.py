@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from db.engine import open_engine
-from db.manager import DatabaseManager
 from fetcher.audit import AuditReport, audit
 from fetcher.clock import Clock, format_utc, parse_utc
 from fetcher.model import Window
@@ -37,26 +36,22 @@ def filled_world(folder: Path) -> Iterator[tuple[SandboxControl, Path]]:
         made.configure(*MARKETS, weight=900_000)
         made.run(clock=Clock(NOW))
         assert made.run(clock=Clock(NOW)).missing == 0
-        copy = folder / "copy.db"
-        engine = open_engine(f"sqlite:///{made.database_path}")
-        DatabaseManager(engine, str(engine.url)).backup(copy)
-        engine.dispose()
-        yield made.sandbox, copy
+        yield made.sandbox, made.databases.keep(folder)
 
 
 def copied(filled: tuple[SandboxControl, Path], folder: Path) -> World:
     """The filled database once more, to be damaged; the sandbox's log starts afresh."""
-    sandbox, copy = filled
+    sandbox, kept = filled
     made = World(sandbox, folder)
+    made.databases.put_back(kept, folder)
     made.configure(*MARKETS, weight=900_000)
-    made.database_path.write_bytes(copy.read_bytes())
     sandbox.clear_log()
     return made
 
 
 def look(world: World, *, repair: bool = False, deep: bool = False) -> AuditReport:
     """Audit every series of the world."""
-    engine = open_engine(f"sqlite:///{world.database_path}")
+    engine = open_engine(world.database_url)
     try:
         with world.app(Clock(NOW)) as app:
             return audit(engine, app.fetcher.sync(), repair=repair, deep=deep)

@@ -55,7 +55,7 @@ def kill_once(world: World, asked: Window, seconds: float) -> bool:
 
 def covered(world: World) -> dict[str, list[Window]]:
     """The stored windows of each symbol, as committed."""
-    if not world.database_path.exists() or not world.query("SELECT 1 FROM sqlite_master WHERE name = 'series'"):
+    if not world.databases.exists(world.folder):
         return {}
     known = {name for (name,) in world.query("SELECT symbol FROM series")}
     return {

@@ -14,6 +14,7 @@ from db.engine import open_engine, writing
 from fetcher.audit import audit
 from fetcher.gaps import GapDetector
 from fetcher.model import HOUR, MINUTE, Window
+from tests.databases import chosen
 from tests.integration.damage import (
     COPY,
     FIRST,
@@ -33,19 +34,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fetcher.sandbox.control import SandboxControl
+    from tests.databases import Databases
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SandboxControl, Path]]:
+def filled(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[tuple[SandboxControl, Path]]:
     """A sandbox and a database that the program filled from it, once for all tests here."""
-    with filled_world(tmp_path_factory.mktemp("filled")) as made:
+    with chosen(databases), filled_world(tmp_path_factory.mktemp("filled")) as made:
         yield made
 
 
 @pytest.fixture
-def world(filled: tuple[SandboxControl, Path], tmp_path: Path) -> World:
+def world(databases: Databases, filled: tuple[SandboxControl, Path], tmp_path: Path) -> World:
     """A copy of the filled database, to be damaged."""
-    return copied(filled, tmp_path)
+    with chosen(databases):
+        return copied(filled, tmp_path)
 
 
 def test_a_database_that_the_program_filled_is_sound(world: World) -> None:
@@ -151,7 +154,7 @@ def test_whatever_was_damaged_one_repair_and_one_run_make_it_whole(
     )
     chance = random.Random(seed)
     monkeypatch.setattr("fetcher.audit._CHUNK_SLOTS", 700)
-    engine = open_engine(f"sqlite:///{world.database_path}")
+    engine = open_engine(world.database_url)
     for _ in range(6):
         start = FIRST + chance.randrange(5760) * MINUTE
         end = start + chance.choice([1, 5, 60, 700]) * MINUTE
@@ -209,7 +212,7 @@ def test_what_was_mended_meanwhile_is_not_taken_back(world: World) -> None:
     gone, before = FIRST + 50 * MINUTE, world.coverage("BTC/USDT", "1m")
     series = world.series("BTC/USDT", "1m")
     delete(world, "BTC/USDT", "1m", gone)
-    engine = open_engine(f"sqlite:///{world.database_path}")
+    engine = open_engine(world.database_url)
 
     event.listen(engine, "commit", lambda _: world.change(COPY, series=series.id, ms=FIRST, by=gone - FIRST), once=True)
     report = audit(engine, [series], repair=True)

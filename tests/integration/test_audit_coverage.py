@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fetcher.model import HOUR, MINUTE, Window
+from tests.databases import chosen
 from tests.integration.damage import (
     COPY,
     FIRST,
@@ -27,19 +28,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fetcher.sandbox.control import SandboxControl
+    from tests.databases import Databases
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SandboxControl, Path]]:
+def filled(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[tuple[SandboxControl, Path]]:
     """A sandbox and a database that the program filled from it, once for all tests here."""
-    with filled_world(tmp_path_factory.mktemp("filled")) as made:
+    with chosen(databases), filled_world(tmp_path_factory.mktemp("filled")) as made:
         yield made
 
 
 @pytest.fixture
-def world(filled: tuple[SandboxControl, Path], tmp_path: Path) -> World:
+def world(databases: Databases, filled: tuple[SandboxControl, Path], tmp_path: Path) -> World:
     """A copy of the filled database, to be damaged."""
-    return copied(filled, tmp_path)
+    with chosen(databases):
+        return copied(filled, tmp_path)
 
 
 def test_coverage_removed_by_hand_is_fetched_again(world: World) -> None:

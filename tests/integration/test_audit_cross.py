@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.databases import Databases
+
 CLOCK = "2026-06-01T00:00:30Z"
 NOW = parse_utc(CLOCK)
 FROM = "2026-05-10"
@@ -40,6 +42,7 @@ class Venues:
 
     sandbox: SandboxControl
     folder: Path
+    databases: Databases
 
     def configure(self, second: str, markets: str) -> Path:
         """A configuration of Binance and a second source."""
@@ -53,7 +56,7 @@ class Venues:
         url = f"{self.sandbox.url}/{second}" + ("/api/v3" if second == "coingecko" else "")
         path = self.folder / "config.yaml"
         path.write_text(
-            "database_url: sqlite:///market.db\n"
+            f"database_url: {self.databases.url(self.folder)}\n"
             "sources:\n"
             f"  binance: {{client: binance, base_urls: ['{self.sandbox.url}'], archive_url: null}}\n"
             f"  {second}: {{{settings[second]}, base_url: '{url}', "
@@ -77,10 +80,10 @@ class Venues:
 
 
 @pytest.fixture
-def venues(tmp_path: Path) -> Iterator[Venues]:
+def venues(tmp_path: Path, database: Databases) -> Iterator[Venues]:
     """A sandbox whose clock stands still."""
     with spawn_sandbox("--clock", CLOCK, *(f"--venue-limit={name}=100000/60s" for name in VENUES)) as sandbox:
-        yield Venues(sandbox, tmp_path)
+        yield Venues(sandbox, tmp_path, database)
 
 
 BTC = "symbols: [BTC/USDT], timeframes: [{}]"
@@ -116,7 +119,8 @@ def test_pages_lie_within_reach_and_cost_one_question_each(venues: Venues) -> No
         assert crossed(app, all_series, 2) == []
         asked = [entry for entry in venues.sandbox.log(venue="okx") if "candles" in entry["path"]]
         assert len(asked) == 3
-    (venues.folder / "market.db").unlink()
+    (venues.folder / "anew").mkdir()
+    venues.folder /= "anew"
     with venues.filled("kraken", BTC.format("5m")) as (app, all_series):
         assert crossed(app, all_series, 5) == []
         assert 1 <= len(venues.sandbox.log("/kraken/0/public/OHLC")) <= 2

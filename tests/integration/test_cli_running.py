@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("database")
+
 _SAY_MODULES = "import sys; from fetcher.cli import main; code = main(['-q']); print(*sys.modules); sys.exit(code)"
 TOO_HEAVY = {"rich", "alembic", "aiohttp", "pandas", "ccxt", "pybreaker", "backoff", "fetcher.sandbox", "fetcher.audit"}
 

@@ -16,6 +16,8 @@ from tests.integration.world import market, open_world, same_candles, window
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("database")
+
 NOW = parse_utc("2024-03-10T00:00:30Z")
 
 

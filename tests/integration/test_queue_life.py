@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING
 
+import pytest
+
 from db import endpoints
 from db.engine import writing
 from fetcher.audit import audit
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from fetcher.model import Rows
     from tests.integration.world import World
+
+pytestmark = pytest.mark.usefixtures("database")
 
 NOW = parse_utc("2024-03-10T00:00:30Z")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fetcher.clock import Clock, format_utc, parse_utc
 from fetcher.model import DAY, HOUR, MINUTE, OFF_GRID, Timeframe, Window
 from fetcher.outcome import Outcome
@@ -13,6 +15,8 @@ from tests.integration.world import market, open_world, same_candles, slots_of, 
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("database")
 
 NOW = parse_utc("2024-03-10T00:00:30Z")
 DAYS = window("2024-03-01", "2024-03-04")

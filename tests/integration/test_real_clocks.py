@@ -16,6 +16,8 @@ from tests.integration.world import World, market, open_world, same_candles
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("database")
+
 NOW = parse_utc("2026-03-01T12:00:55Z")
 START = "2026-03-01T10:00:00Z"
 LONG = 183 * DAY

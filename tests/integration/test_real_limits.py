@@ -14,6 +14,8 @@ from tests.integration.world import World, market, open_world, window
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("database")
+
 LATE_MS = 1_000  # real ms in which what was on its way may still arrive, on a busy machine
 NOW = parse_utc("2026-03-01T12:00:30Z")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fetcher.clock import Clock, format_utc, parse_utc
 from fetcher.model import HOUR, MINUTE, SECOND, Timeframe
 from fetcher.outcome import Outcome
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fetcher.sandbox.control import SandboxControl
+
+pytestmark = pytest.mark.usefixtures("database")
 
 NOW = parse_utc("2026-03-01T12:00:20Z")
 BUDGET = 50.0
@@ -31,7 +35,7 @@ def world_without_exchange(folder: Path) -> World:
 
 def address(world: World) -> str:
     """The port that the configuration names."""
-    return world.config_path.read_text(encoding="utf-8").partition("127.0.0.1:")[2].partition("'")[0]
+    return world.config_path.read_text(encoding="utf-8").partition("['http://127.0.0.1:")[2].partition("'")[0]
 
 
 def breaker(world: World) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fetcher.model import Rows
     from tests.integration.world import World
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 def recorded(folder: Path, symbol: str, timeframe: str) -> Rows:
     """A recording as candles, read by itself: empty cells are the zeros that the sandbox serves for them."""

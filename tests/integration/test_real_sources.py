@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fetcher.clock import Clock, format_utc, parse_utc
 from fetcher.model import DAY, MINUTE, Timeframe
 from fetcher.outcome import Outcome
@@ -12,6 +14,8 @@ from tests.integration.world import market, open_world, same_candles, window
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("database")
 
 NOW = parse_utc("2024-03-10T00:00:30Z")
 DAYS = window("2024-03-01", "2024-03-04")

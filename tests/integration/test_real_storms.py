@@ -16,6 +16,8 @@ from tests.integration.world import market, open_world, same_candles
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_fault_together(tmp_path: Path, seed: int) -> None:

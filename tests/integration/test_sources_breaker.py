@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+pytestmark = pytest.mark.usefixtures("database")
+
 NOW = parse_utc("2026-06-01T00:00:30Z")
 SPEED = 4
 TIME = "/api/v3/time"

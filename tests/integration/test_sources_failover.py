@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("database")
+
 NOW = parse_utc("2026-06-01T00:00:30Z")
 SPEED = 20  # of every clock: the pauses between tries shrink with it
 LATE = {"coinbase": 9, "coingecko": 2, "yahoo": 3}

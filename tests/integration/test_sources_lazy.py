@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("database")
+
 NOW = parse_utc("2026-06-01T00:00:30Z")
 HEAVY = ("alembic", "ccxt", "pandas", "pycoingecko", "yfinance")
 _PROGRAM = f"""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("database")
+
 NOW = parse_utc("2026-06-01T00:00:30Z")
 FIRST = NOW - NOW % DAY - 3 * DAY
 ASKED = window("2026-05-29T06:00", "2026-05-31T06:00")

@@ -14,6 +14,8 @@ from tests.integration.source_storms import MOST, Storm, blow  # noqa: E402
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 @pytest.mark.parametrize("seed", [1, 4])
 def test_a_day_of_storm(tmp_path: Path, seed: int) -> None:

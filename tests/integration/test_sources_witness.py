@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from fetcher.events import Fact
 
+pytestmark = pytest.mark.usefixtures("database")
+
 NOW = parse_utc("2026-06-01T00:00:30Z")
 SPEED = 20  # of every clock: the pauses between tries shrink with it
 HALT = "2026-05-31T22:00/2026-05-31T22:30"

@@ -23,6 +23,7 @@ from fetcher.jobqueue import as_series
 from fetcher.model import ANOMALY, CANDLE, VALUE_COLUMNS, Timeframe, Window
 from fetcher.sandbox.binance import KLINES
 from fetcher.sandbox.control import SandboxControl, spawn_sandbox
+from tests.databases import current
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +65,8 @@ class World:
     def __init__(self, sandbox: SandboxControl, folder: Path) -> None:
         self.sandbox = sandbox
         self.config_path = folder / "config.yaml"
-        self.database_path = folder / "market.db"
+        self.folder = folder
+        self.databases = current()
         self.facts: list[object] = []
 
     def configure(
@@ -73,13 +75,18 @@ class World:
     ) -> None:  # fmt: skip
         """Write the configuration; without an archive unless its address is given."""
         self.config_path.write_text(
-            f"database_url: sqlite:///{self.database_path.name}\n"
+            f"database_url: {self.database_url}\n"
             "sources:\n"
             f"  binance: {{client: binance, base_urls: ['{url or self.sandbox.url}'], timeout: {timeout}, "
             f"weight_per_minute: {weight}, archive_url: {archive}}}\n"
             "markets:\n" + "".join(f"  {entry}\n" for entry in markets) + f"run: {{workers: {workers}}}\n",
             encoding="utf-8",
         )
+
+    @property
+    def database_url(self) -> str:
+        """Where its candles are."""
+        return self.databases.url(self.folder)
 
     @contextmanager
     def app(self, clock: Clock | None = None) -> Iterator[App]:
@@ -137,7 +144,7 @@ class World:
 
     def change(self, sql: str, **values: int | str) -> int:
         """Tamper with the database by hand; how many rows it touched."""
-        engine = open_engine(f"sqlite:///{self.database_path}")
+        engine = open_engine(self.database_url)
         try:
             with writing(engine) as connection:
                 return connection.execute(text(sql), values).rowcount
@@ -162,7 +169,7 @@ class World:
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:
-        engine = open_engine(f"sqlite:///{self.database_path}")
+        engine = open_engine(self.database_url)
         try:
             with reading(engine) as connection:
                 yield connection

@@ -57,7 +57,7 @@ class SourceWorld(World):
             url = told.get(name, self.sandbox.url + PATHS.get(name, f"/{name}"))
             lines.append(f"  {name}: {{{client}, base_url: '{url}', timeout: {timeout}{extra.get(name, '')}}}")
         self.config_path.write_text(
-            f"database_url: sqlite:///{self.database_path.name}\nsources:\n"
+            f"database_url: {self.database_url}\nsources:\n"
             + "".join(f"{line}\n" for line in lines)
             + "markets:\n"
             + "".join(f"  {entry}\n" for entry in markets)
@@ -80,7 +80,10 @@ class SourceWorld(World):
         """Let every series have been compared with another source just now, so that no run asks for a sample."""
         with self.app(Clock(now_ms)) as app:
             app.fetcher.sync()
-        told = "INSERT OR REPLACE INTO cache (key, value, fetched_ms) SELECT 'cross:' || id, '{}', :now FROM series"
+        told = (
+            "INSERT INTO cache (key, value, fetched_ms) SELECT 'cross:' || id, '{}', :now FROM series WHERE true "
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value, fetched_ms = excluded.fetched_ms"
+        )
         self.change(told, now=now_ms)
 
     def served(self, symbol: str, timeframe: str) -> dict[str, int]:

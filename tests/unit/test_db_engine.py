@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db.engine import _use_wal, database_file, open_engine, reading, writing
+from db.engine import database_file, open_engine, reading, writing
 from db.errors import DatabaseProblem, DatabaseUnusable
+from db.sqlite import use_wal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,7 +162,7 @@ def test_switching_to_wal_waits_for_a_writer(tmp_path: Path) -> None:
                 return super().execute(sql, *parameters)  # type: ignore[arg-type]
 
         with closing(sqlite3.connect(path, isolation_level=None, factory=UntilWeWait)) as ours:
-            _use_wal(ours)
+            use_wal(ours)
             assert ours.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
