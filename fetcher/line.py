@@ -181,6 +181,10 @@ class SourceLine:
         own = self.market_id(symbol, ask)
         return any(market.trading for market in listed if market.id == own)
 
+    def load_markets(self, ask: Callable[[], object]) -> None:
+        """Have the source's list of markets ready, where it has one."""
+        self._listed(ask)
+
     def _listed(self, ask: Callable[[], object]) -> list[Market] | None:
         """Every market of the source, asked for at most once a day and kept in the database; None without any list."""
         if not self.client.capabilities.symbols_cost:

@@ -104,6 +104,7 @@ class CryptoDataFetcher:
         try:
             while True:
                 before = self._current(all_series)
+                self._planning.prepare(before)
                 plan()
                 self._recovery.work(scope, deadline, self._book.beat)
                 if not any(old.lacks_grid and not new.lacks_grid for old, new in self._pairs(before)):

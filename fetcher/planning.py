@@ -56,6 +56,10 @@ class Planning:
         self._clock = clock
         self._router = router
 
+    def prepare(self, all_series: Sequence[Series]) -> None:
+        """Ask the sources together what planning would ask them one after the other; raises Stopped."""
+        self._router.prepare(all_series)
+
     def queue_missing(self, all_series: Sequence[Series]) -> Planned:
         """Queue a job for everything that coverage and open jobs leave unexplained, and for absences due again."""
         closed = {series.id: self.closed_until(series) for series in all_series}

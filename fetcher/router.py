@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fetcher.attempts import Attempts
@@ -21,7 +23,7 @@ from fetcher.validation import row_text
 from fetcher.wire import Spoiled, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from threading import Event
 
     from fetcher.clients.base import Answer, Endpoint
@@ -90,6 +92,19 @@ class APIRouter:
     def omits_empty(self, source: str) -> bool:
         """Whether a source leaves out candles without trades, so that a missing one proves no halt."""
         return self._lines[source].client.capabilities.omits_empty
+
+    def prepare(self, all_series: Sequence[Series]) -> None:
+        """Ask side by side what planning asks first of each preferred source: its clock, and which markets it lists.
+
+        The second where a series has no listing date yet. Raises Stopped.
+        """
+        best = [(series, line) for series in all_series if (line := next(self.lines_for(series), None)) is not None]
+        clocks = {line.source: partial(self._source_now, line) for _, line in best}
+        lists = {line.source: partial(self._load_markets, line) for series, line in best if series.listed_ms is None}
+        questions: list[Callable[[], object]] = [*clocks.values(), *lists.values()]
+        if len(questions) > 1:
+            with ThreadPoolExecutor(len(questions), thread_name_prefix="prepare") as pool:
+                list(pool.map(lambda ask: ask(), questions))
 
     def server_now(self, series: Series) -> int | None:
         """The clock of the preferred source that can tell it, ms UTC, asked for when it is not known; else None."""
@@ -208,6 +223,9 @@ class APIRouter:
             finally:
                 line.clock_reading_done()
         return line.server.now_ms()
+
+    def _load_markets(self, line: SourceLine) -> None:
+        line.load_markets(lambda: self._ask_symbols(line))
 
     def _ask_symbols(self, line: SourceLine) -> object:
         cost = line.client.capabilities.symbols_cost

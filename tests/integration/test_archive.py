@@ -28,7 +28,7 @@ FEBRUARY = window("2025-02-01", "2025-03-01")
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """A sandbox that stands still in the middle of a month."""
+    """A sandbox that stands still in the middle of a month; tests that ask for `database` run on both kinds."""
     with open_world(tmp_path, "--clock", NOW) as opened:
         configured(opened)
         yield opened
@@ -73,6 +73,7 @@ def by_route(world: World) -> dict[str, int]:
     return dict(world.query("SELECT route, CAST(sum(rows) AS int) FROM coverage WHERE state = 'stored' GROUP BY route"))
 
 
+@pytest.mark.usefixtures("database")
 def test_months_days_and_pages_together(world: World) -> None:
     """Each window by its cheapest route, nothing asked that is not published, every file noted with its hash."""
     filled(world)
@@ -180,6 +181,7 @@ def test_a_header_line_is_no_row(world: World) -> None:
     assert by_route(world) == {"archive": 28 * 1440}
 
 
+@pytest.mark.usefixtures("database")
 def test_a_halt_of_the_exchange_is_proven_by_the_api(tmp_path: Path) -> None:
     """The file lacks it too, which proves nothing; its candles are taken, and the API's answers are the evidence."""
     halt = window("2025-02-10T02:00:00Z", "2025-02-10T04:30:00Z")
@@ -212,6 +214,7 @@ def test_a_market_listed_in_the_middle_of_a_month(tmp_path: Path) -> None:
         assert {entry["status"] for entry in world.sandbox.log()} == {200}
 
 
+@pytest.mark.usefixtures("database")
 def test_an_archive_that_contradicts_the_api_does_not_overwrite_it(world: World) -> None:
     """What is covered already is not taken from a file again: months were seen to be wrong where days were right."""
     with world.app(Clock(parse_utc(NOW))) as app:
@@ -222,6 +225,7 @@ def test_an_archive_that_contradicts_the_api_does_not_overwrite_it(world: World)
     assert world.query("SELECT count(*) FROM revisions") == [(0,)]
 
 
+@pytest.mark.usefixtures("database")
 def test_a_republished_file_is_noticed_and_read_anew(world: World) -> None:
     """`audit --archive` asks for checksums only; repaired, the next run stores what changed."""
     filled(world)
