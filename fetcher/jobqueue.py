@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fetcher.listing import Listing
     from fetcher.router import APIRouter
 
-LEASE_SECONDS = 600.0
+LEASE_SECONDS = 180.0  # of a process on another machine that died; renewed every half minute
 
 
 def own_name() -> str:

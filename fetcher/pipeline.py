@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fetcher.results import RunResult
     from fetcher.runbook import RunBook
 
+LOOK_SECONDS = 1.0  # between looks of a worker that stays into an empty queue
 CROSS_CHECK_SECONDS = 10.0  # of its budget that a run must have left to compare a few candles with another source
 
 
@@ -59,6 +60,10 @@ class CryptoDataFetcher:
         return self._book.recorded("backfill", lambda: self._backfill(asked))
 
     @retried
+    def work_queue(self, *, stay: bool) -> RunResult:
+        """Work what waits in the queue and plan nothing, beside whatever else runs; with `stay` until it is stopped."""
+        return self._book.recorded("worker", lambda: self._work_queue(stay=stay))
+
     def sync(self) -> list[Series]:
         """Make the database's series those of the configuration, and return them in its order."""
         wanted = [WantedRow(w.symbol, w.timeframe.name, w.timeframe.ms, w.start_ms, w.sources) for w in self._wanted]
@@ -95,6 +100,17 @@ class CryptoDataFetcher:
         start, end = min(w.start for w in windows), max(w.end for w in windows)
         self._work(plan, Scope(frozenset(series.id for series in all_series), start, end), all_series, None)
         return read_result(self._engine, asked)
+
+    def _work_queue(self, *, stay: bool) -> RunResult:
+        while True:
+            with reading(self._engine) as connection:
+                all_series = [as_series(row) for row in series_rows.read_series(connection, enabled_only=True)]
+            self._queue.know(all_series)
+            self._queue.take_over_dead()
+            scope = Scope(frozenset(series.id for series in all_series))
+            self._recovery.work(scope, None, self._book.beat)
+            if not stay or self._recovery.is_stopped_within(LOOK_SECONDS):
+                return read_result(self._engine, [(series, None) for series in all_series])
 
     def _work(
         self, plan: Callable[[], Planned], scope: Scope, all_series: Sequence[Series], deadline: float | None

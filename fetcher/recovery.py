@@ -101,6 +101,10 @@ class RecoveryManager:
         if broken := writer.error or self._lost:
             raise broken
 
+    def is_stopped_within(self, seconds: float) -> bool:
+        """Wait so long between two times of work; True when the program is to end."""
+        return self._clock.wait(self._stop, seconds)
+
     def _stopping(self, deadline: float | None) -> bool:
         if deadline is not None and self._clock.elapsed() >= deadline:
             self._stop.set()
@@ -110,6 +114,7 @@ class RecoveryManager:
         if self._clock.elapsed() - self._beaten > BEAT_SECONDS:
             self._beaten = self._clock.elapsed()
             self._jobs.renew_leases()
+            self._jobs.take_over_dead()
             beat()
 
     def _claim(self, scope: Scope | None) -> None:
@@ -265,6 +270,9 @@ class RecoveryManager:
 
     def _wait_for_due(self, scope: Scope | None, deadline: float | None) -> bool:
         """Wait for the next job that comes due within patience and deadline; False when there is none."""
+        if self._jobs.take_over_dead():  # who worked beside us was killed
+            self._claim_after = 0.0
+            return True
         due = self._jobs.next_due(scope, PATIENCE_SECONDS)
         if due is None:
             return False

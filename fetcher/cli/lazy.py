@@ -13,6 +13,7 @@ Command = Any  # typer brings its own copy of click, with no public name for its
 
 COMMANDS = {
     "backfill": "fetcher.cli.backfill",
+    "worker": "fetcher.cli.worker",
     "status": "fetcher.cli.status",
     "gaps": "fetcher.cli.gaps",
     "jobs": "fetcher.cli.jobs",
