@@ -1,7 +1,8 @@
 """What a backfill would take: requests, weight, bytes, rows and time, without asking for one candle.
 
-JSON: `{"series": [{"symbol", "timeframe", "start_ms", "end_ms", "slots", "requests", "weight", "bytes", "seconds",
-"listing_known"}], "total": {"slots", "requests", "weight", "bytes", "seconds"}}`.
+JSON: `{"series": [{"symbol", "timeframe", "start_ms", "end_ms", "slots", "files", "requests", "weight", "bytes",
+"seconds", "listing_known"}], "total": {"slots", "files", "requests", "weight", "bytes", "seconds"}}`; `requests` with
+two for each of the archive's `files`, which have no weight.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import typer
 
 from db import endpoints
 from db.engine import reading
+from fetcher.archive import FILES_AT_ONCE
 from fetcher.cli.endpoints import endpoint_states
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.observe.progress import duration
+from fetcher.routes import Mix, cheapest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +27,11 @@ if TYPE_CHECKING:
     from fetcher.cli.invocation import Invocation
     from fetcher.model import Series, Window
     from fetcher.planner import PlannedJob
+    from fetcher.routes import Offer
 
 ROW_BYTES = 170  # a kline of Binance as JSON
+FILED_ROW_BYTES = 60  # the same in a zip of its archive
+_FILE_REQUESTS = 2  # itself and its checksum
 USUAL_LATENCY_MS = 100.0  # until it has been measured
 _LISTING_REQUESTS = 2  # the first candle, asked for twice
 
@@ -35,6 +41,7 @@ class Cost:
     """What one series, or all, would take; `slots` are candles to expect where none is absent."""
 
     slots: int
+    files: int
     requests: int
     weight: int
     bytes: int
@@ -50,33 +57,45 @@ class Pace:
     latency_ms: float
     workers: int
 
-    def seconds(self, requests: int) -> float:
-        """How long this many pages take: the first minute's weight is there at once, each further one must come."""
-        minutes = max(0, requests * self.weight - 1) // self.per_minute
-        return max(minutes * 60.0, requests * self.latency_ms / 1000 / self.workers)
+    def seconds(self, pages: int, files: int = 0) -> float:
+        """How long this many take: the first minute's weight is there at once, each further one must come."""
+        minutes = max(0, pages * self.weight - 1) // self.per_minute
+        waits = pages / self.workers + files / min(self.workers, FILES_AT_ONCE)
+        return max(minutes * 60.0, waits * self.latency_ms / 1000)
 
 
-def cost(jobs: Sequence[PlannedJob], series: Series, page_slots: int, pace: Pace) -> Cost:
-    """What the jobs of one series take."""
-    sizes = [series.grid.count(job.window) for job in jobs]
-    requests = sum(-(-size // page_slots) for size in sizes)
-    if requests and series.listed_ms is None:
-        requests += _LISTING_REQUESTS
-    slots = sum(sizes)
-    return Cost(slots, requests, requests * pace.weight, slots * ROW_BYTES, pace.seconds(requests))
+def cost(jobs: Sequence[PlannedJob], series: Series, page_slots: int, pace: Pace, archive: Offer | None = None) -> Cost:
+    """What the jobs of one series take, by pages and, where its source has an archive, files."""
+    grid, windows = series.grid, [[job.window] for job in jobs]
+    mixes = [Mix((), tuple(each)) if archive is None else cheapest(each, grid, archive) for each in windows]
+    sizes = [grid.count(window) for mix in mixes for window in mix.pages]
+    files = sum(len(mix.files) for mix in mixes)
+    filed = sum(grid.count(part) for mix in mixes for _, parts in mix.files for part in parts)
+    pages = sum(-(-size // page_slots) for size in sizes)
+    if (pages or files) and series.listed_ms is None:
+        pages += _LISTING_REQUESTS
+    size = sum(sizes) * ROW_BYTES + filed * FILED_ROW_BYTES
+    requests = pages + files * _FILE_REQUESTS
+    return Cost(filed + sum(sizes), files, requests, pages * pace.weight, size, pace.seconds(pages, files))
 
 
 def total(costs: Iterable[tuple[Cost, str]], paces: Mapping[str, Pace]) -> Cost:
     """All together; `costs` come with their source, and sources are asked side by side."""
     costs = list(costs)
-    by_source = {name: sum(each.requests for each, source in costs if source == name) for name in paces}
+    by_source = {name: [each for each, source in costs if source == name] for name in paces}
     return Cost(
         sum(each.slots for each, _ in costs),
+        sum(each.files for each, _ in costs),
         sum(each.requests for each, _ in costs),
         sum(each.weight for each, _ in costs),
         sum(each.bytes for each, _ in costs),
-        max((paces[name].seconds(requests) for name, requests in by_source.items()), default=0.0),
+        max((_together(paces[name], mine) for name, mine in by_source.items()), default=0.0),
     )
+
+
+def _together(pace: Pace, costs: Sequence[Cost]) -> float:
+    files = sum(each.files for each in costs)
+    return pace.seconds(sum(each.requests for each in costs) - files * _FILE_REQUESTS, files)
 
 
 def put_plan(call: Invocation, app: App, asked: Sequence[tuple[Series, Window]]) -> None:
@@ -88,7 +107,8 @@ def put_plan(call: Invocation, app: App, asked: Sequence[tuple[Series, Window]])
         source = next((line.source for line in app.router.lines_for(series)), series.sources[0])
         if source not in paces:
             paces[source] = _pace(app, source)
-        costs.append((series, window, cost(jobs, series, app.router.page_slots(series), paces[source]), source))
+        taken = cost(jobs, series, app.router.page_slots(series), paces[source], app.archive.offer(series))
+        costs.append((series, window, taken, source))
     together = total([(each, source) for *_, each, source in costs], paces)
     if call.as_json:
         _put_json(costs, together)
@@ -96,7 +116,7 @@ def put_plan(call: Invocation, app: App, asked: Sequence[tuple[Series, Window]])
     rows = [_row(str(series), utc(window.start), utc(window.end), each) for series, window, each, _ in costs]
     if len(rows) > 1:
         rows.append(_row("all", "", "", together))
-    put_table(["series", "from", "to", "#rows", "#requests", "#weight", "#MB", "time"], rows)
+    put_table(["series", "from", "to", "#rows", "#files", "#requests", "#weight", "#MB", "time"], rows)
     if unlisted := [str(series) for series, _, each, _ in costs if each.slots and series.listed_ms is None]:
         typer.echo(f"Not known yet when these were listed, so it may be less: {', '.join(unlisted)}.")
 
@@ -113,7 +133,7 @@ def _pace(app: App, source: str) -> Pace:
 
 def _row(name: str, start: str, end: str, each: Cost) -> tuple[object, ...]:
     time = f"about {duration(max(1.0, each.seconds))}" if each.requests else "nothing to do"
-    return name, start, end, each.slots, each.requests, each.weight, f"{each.bytes / 1e6:,.1f}", time
+    return name, start, end, each.slots, each.files, each.requests, each.weight, f"{each.bytes / 1e6:,.1f}", time
 
 
 def _put_json(costs: Sequence[tuple[Series, Window, Cost, str]], together: Cost) -> None:
