@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from db import sqlite
 from db.errors import DatabaseUnusable
@@ -115,13 +115,8 @@ def sentences(engine: Engine) -> Iterator[None]:
         with postgresql.sentences(shown(engine.url)):
             yield
         return
-    try:
+    with sqlite.sentences(shown(engine.url)):
         yield
-    except DBAPIError as error:
-        if (told := sqlite.in_words(error)) is None:
-            raise
-        kind, advice = told
-        raise kind(f"database {shown(engine.url)} {advice}") from error
 
 
 def database_file(engine: Engine) -> Path | None:

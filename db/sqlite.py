@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from db.errors import DatabaseProblem, DatabaseUnusable
 from db.fairness import FairLock
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
-
-    from sqlalchemy.exc import DBAPIError
 
 _CACHE_KIB = 16_384
 _WAL_LIMIT_BYTES = 64 * 2**20
@@ -66,14 +65,18 @@ def open_sqlite(url: URL, busy_seconds: float) -> Engine:
     return engine
 
 
-def in_words(error: DBAPIError) -> tuple[type[DatabaseProblem], str] | None:
-    """What an error says of the database itself: its kind, and the rest of a sentence; None where it is our bug."""
-    reason = str(error.orig).lower()
-    for kind, known in ((DatabaseUnusable, _NOT_OURS), (DatabaseProblem, _ADVICE)):
-        for words, advice in known.items():
-            if words in reason:
-                return kind, advice
-    return None
+@contextmanager
+def sentences(shown: str) -> Iterator[None]:
+    """Errors about the database itself as sentences, of SQLAlchemy's as well as of the driver's own statements."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        reason = str(error.orig if isinstance(error, DBAPIError) else error).lower()
+        for kind, known in ((DatabaseUnusable, _NOT_OURS), (DatabaseProblem, _ADVICE)):
+            for words, advice in known.items():
+                if words in reason:
+                    raise kind(f"database {shown} {advice}") from error
+        raise
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from random import Random
 from threading import Event
 from typing import TYPE_CHECKING
 
 from fetcher.clock import Clock, parse_utc
 from fetcher.model import MINUTE, Timeframe, Window
+from fetcher.periods import DAILY, MONTHLY, Period
 from fetcher.sandbox.generated import GeneratedMarket, History
 from tests.integration.world import World, market, open_world, same_candles, window
 
@@ -15,17 +17,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "ADA/USDT")
+MIXED = ("--archive-fault", "missing=ETHUSDT-*", "--archive-fault", "missing=ADAUSDT-1m-2024-0?.zip")
+"""BTC comes by monthly files, ADA by daily ones, ETH by pages of the API."""
 OUTAGE = "2024-02-03T02:00/2024-02-03T04:30"
+HALTED = 150  # minutes of it
 PATIENCE = 60.0
 NEIGHBOURS = 2  # stored candles that a question about a hole asks for again, on purpose
 
 
 def survive(folder: Path, seed: int, kills: int, days: int, most_seconds: float) -> None:
-    """Kill a backfill `kills` times within `most_seconds` of its first request; then one clean run makes all right."""
+    """Kill a backfill `kills` times within `most_seconds` of its first request; then one clean run makes all right.
+
+    Its candles come from the archive and the API mixed.
+    """
     asked = Window(start := parse_utc("2024-02-01"), start + days * 1440 * MINUTE)
     rng = Random(seed)
-    with open_world(folder, "--latency", "20ms", "--outage", OUTAGE) as world:
-        world.configure(market(" ".join(SYMBOLS), "1m", "2024-02-01"), workers=2)
+    with open_world(folder, "--latency", "20ms", "--outage", OUTAGE, *MIXED) as world:
+        world.configure(market(" ".join(SYMBOLS), "1m", "2024-02-01"), workers=2, archive=f"'{world.sandbox.url}'")
         killed = 0
         for _ in range(kills):
             killed += kill_once(world, asked, rng.uniform(0.0, most_seconds))
@@ -85,6 +93,26 @@ def assert_not_asked_again(world: World, before: dict[str, list[Window]]) -> Non
         page = Window(entry.start, entry.end)
         stored = before.get(next(name for name in SYMBOLS if name.replace("/", "") == entry.symbol), [])
         assert sum(grid.count(page.intersect(each)) for each in stored) <= NEIGHBOURS
+
+    for name, status in downloads(world):
+        symbol = next(symbol for symbol in SYMBOLS if name.startswith(symbol.replace("/", "")))
+        [start, end] = window_of(name)
+        kept = sum(grid.count(Window(start, end).intersect(each)) for each in before.get(symbol, []))
+        assert status != HTTPStatus.OK or kept < grid.count(Window(start, end)) - HALTED, name
+
+
+def downloads(world: World) -> list[tuple[str, int]]:
+    """The zips that were asked for since the log was cleared, and how that was answered."""
+    entries = world.sandbox.log(venue="archive")
+    return [(e["path"].rpartition("/")[2], e["status"]) for e in entries if e["path"].endswith(".zip")]
+
+
+def window_of(name: str) -> tuple[int, int]:
+    """The month or day that a zip is about."""
+    date = name.removesuffix(".zip").partition("-1m-")[2]
+    kind = MONTHLY if len(date) == len("2024-02") else DAILY
+    month = Period(parse_utc(date if kind == DAILY else f"{date}-01"), kind).window
+    return month.start, month.end
 
 
 def assert_right(world: World, asked: Window) -> None:
