@@ -5,6 +5,7 @@ A subclass gives the `url` fixture: the URL of an empty database.
 
 from __future__ import annotations
 
+from tests.contract.store_archive_files import ArchiveFileStore
 from tests.contract.store_candles import CandleStore
 from tests.contract.store_coverage import CoverageStore
 from tests.contract.store_health import HealthStore
@@ -13,6 +14,14 @@ from tests.contract.store_state import EndpointStore, QuarantineStore, StateStor
 
 
 class StoreContract(
-    CandleStore, CoverageStore, JobStore, StateStore, EndpointStore, HealthStore, QuarantineStore, TransactionStore
+    ArchiveFileStore,
+    CandleStore,
+    CoverageStore,
+    JobStore,
+    StateStore,
+    EndpointStore,
+    HealthStore,
+    QuarantineStore,
+    TransactionStore,
 ):
     """All parts together."""
