@@ -19,6 +19,7 @@ from fetcher.clock import ServerClock
 from fetcher.events import Hooks
 from fetcher.jobqueue import JobQueue, own_name
 from fetcher.line import SourceLine
+from fetcher.memory import keep_flat
 from fetcher.model import MINUTE
 from fetcher.pipeline import CryptoDataFetcher
 from fetcher.planning import Planning
@@ -71,6 +72,7 @@ class App:
 
 def build(config: Config, clock: Clock) -> App:
     """Put the program together and make its database ready; raises DatabaseProblem where that cannot be."""
+    keep_flat()
     stop, hooks, health, owner = Event(), Hooks(), Health(), own_name()
     engine = open_engine(config.database_url, stop=stop)
     manager = DatabaseManager(engine, config.database_url)
