@@ -98,6 +98,7 @@ class JobQueue:
         self._series: dict[int, Series] = {}
         self._unknown: dict[int, str] = {}
         self._untold: set[int] = set()
+        self._held: set[int] = set()  # claimed and not ended
 
     def know(self, all_series: Iterable[Series]) -> None:
         """Take these series as they stand."""
@@ -122,7 +123,11 @@ class JobQueue:
 
     @retried
     def take_over_dead(self) -> int:
-        """Put the jobs of processes of this host that died back into the queue; how many."""
+        """Put the jobs of processes of this host that died back into the queue; how many.
+
+        So with what an earlier run of this process could not give back, because the database was gone.
+        """
+        self.release(list(self._held))
         with reading(self._engine) as connection:
             dead = [owner for owner in jobs.owners(connection) if is_dead(owner)]
         if not dead:
@@ -140,7 +145,9 @@ class JobQueue:
         if due is None or due > now:
             return []
         with writing(self._engine) as connection:
-            return jobs.claim(connection, self._owner, now, now + int(LEASE_SECONDS * 1000), limit, scope)
+            claimed = jobs.claim(connection, self._owner, now, now + int(LEASE_SECONDS * 1000), limit, scope)
+        self._held.update(job.id for job in claimed)
+        return claimed
 
     @retried
     def renew_leases(self) -> None:
@@ -180,6 +187,7 @@ class JobQueue:
                 jobs.fail(connection, job_id, error or "", now, owner=self._owner)
             else:
                 jobs.requeue(connection, job_id, not_before, error, now, attempts=attempts, owner=self._owner)
+        self._held.discard(job_id)
 
     @retried
     def release(self, job_ids: list[int]) -> None:
@@ -187,6 +195,7 @@ class JobQueue:
         if job_ids:
             with writing(self._engine) as connection:
                 jobs.release(connection, job_ids, self._owner)
+            self._held.difference_update(job_ids)
 
     def best(self, series: Series) -> str | None:
         """The preferred source that offers the series' timeframe."""

@@ -197,7 +197,7 @@ def test_series_and_sources_that_are_new_to_all(engine: Engine, monkeypatch: pyt
 
     def begin(turn: int) -> list[int]:
         with writing(engine) as conn:
-            ensure_sources(conn, names[:: 1 - 2 * (turn % 2)][:1])
+            ensure_sources(conn, names[:: 1 - 2 * (turn % 2)])
         with writing(engine) as conn:
             return [row.id for row in sync_series(conn, wanted[:: 1 - 2 * (turn % 2)], T0)]
 
