@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
+from hashlib import blake2s
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -39,12 +42,20 @@ def own_name() -> str:
     return f"{_host()} {os.getpid()} {_started(os.getpid())}"
 
 
+@cache
 def _host() -> str:
-    """Name this host, and the pid namespace in which its pids mean anything (containers may share the host's name)."""
-    try:
-        return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').readlink().name}"
-    except OSError:
-        return socket.gethostname()
+    """Name this host, and the pid namespace in which its pids mean anything (containers may share the host's name).
+
+    Two machines that share a database may be called the same: then what tells them apart is the machine's id, hashed as
+    its manual asks.
+    """
+    host = socket.gethostname()
+    with suppress(OSError):
+        machine = Path("/etc/machine-id").read_bytes().strip()
+        host += f"/{blake2s(machine, digest_size=4).hexdigest()}" if machine else ""
+    with suppress(OSError):
+        host += f"/{Path('/proc/self/ns/pid').readlink().name}"
+    return host
 
 
 def is_dead(owner: str) -> bool:

@@ -79,6 +79,13 @@ def crash(server: Server, _name: str) -> None:
     server.start()
 
 
+def stop_soon_after(server: Server, happened: Event) -> None:
+    """For good."""
+    happened.wait(PATIENCE)
+    wait(0.3)
+    server.stop()
+
+
 @pytest.mark.parametrize("trouble", [cut_again_and_again, restart, crash])
 def test_a_run_goes_on_when_the_server_is_back(
     tmp_path: Path, databases: PostgreSQLServer, trouble: Callable[[Server, str], None]
@@ -106,7 +113,7 @@ def test_a_run_ends_when_the_server_stays_away(
         stored = Event()
         with world.app() as app:
             app.hooks.add(lambda fact: stored.set() if isinstance(fact, PageStored) else None)
-            stopper = Thread(target=lambda: stored.wait(PATIENCE) and (wait(0.3), server.stop()))
+            stopper = Thread(target=stop_soon_after, args=(server, stored))
             stopper.start()
             with pytest.raises(DatabaseLost, match=r"cannot be reached|broke the connection"):
                 app.fetcher.backfill([(series, ASKED) for series in app.fetcher.sync()])
