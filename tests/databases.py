@@ -80,12 +80,12 @@ class PostgreSQLServer:
 
     def url(self, folder: Path) -> str:
         """As Databases has it."""
-        if folder not in self._names:
-            self._names[folder] = self.server.new_database()
-        return self.server.url(self._names[folder])
+        return self.server.url(self.name_of(folder))
 
     def name_of(self, folder: Path) -> str:
         """The name of the folder's database on the server."""
+        if folder not in self._names:
+            self._names[folder] = self.server.new_database()
         return self._names[folder]
 
     def exists(self, folder: Path) -> bool:
