@@ -104,22 +104,22 @@ def pooled(postgresql: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.timeout(300)
-def test_kills(tmp_path: Path, pooled: Pooled) -> None:
+@pytest.mark.usefixtures("pooled")
+def test_kills(tmp_path: Path) -> None:
     """Ten kill -9: the same promises as with a connection of one's own."""
-    assert pooled
     survive(tmp_path, seed=1, kills=10, days=60, most_seconds=0.5)
 
 
 @pytest.mark.timeout(300)
-def test_every_fault_together(tmp_path: Path, pooled: Pooled) -> None:
+@pytest.mark.usefixtures("pooled")
+def test_every_fault_together(tmp_path: Path) -> None:
     """Retries, quarantine, proofs of absence: everything that writes."""
-    assert pooled
     weather(tmp_path, 1, days=10)
 
 
 @pytest.mark.timeout(300)
 def test_three_programs_and_a_server_that_restarts(tmp_path: Path, pooled: Pooled) -> None:
-    """Through more threads than there are connections: everything is fetched once, and a restart in between is no end."""
+    """More threads than connections: everything is fetched once, and a restart of the server in between is no end."""
     asked = Window(start := parse_utc("2024-02-01"), start + 60 * 1440 * MINUTE)
     with open_world(tmp_path, "--latency", "20ms", "--outage", OUTAGE) as world:
         world.configure(market(" ".join(SYMBOLS), "1m", "2024-02-01"), workers=4)
