@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from sqlalchemy import URL
+
 from db.backups import new_part
 from db.engine import reading, shown
 from db.errors import DatabaseProblem
@@ -15,7 +17,7 @@ from db.errors import DatabaseProblem
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import Engine
 
 _SHOWN = 300
 _SECRETS = ("password", "sslpassword", "passfile")
@@ -61,7 +63,8 @@ def _major(program: str) -> int:
 
 
 def _without_secrets(url: URL) -> str:
-    bare = url.set(drivername="postgresql", password=None).difference_update_query(_SECRETS)
+    rest = url.difference_update_query(_SECRETS)
+    bare = URL.create("postgresql", rest.username, None, rest.host, rest.port, rest.database, rest.query)
     return bare.render_as_string(hide_password=False)
 
 

@@ -100,7 +100,7 @@ def in_words(error: DBAPIError | psycopg.Error) -> _Told | None:
     told = _sorted(cause)
     if told is None:
         return None
-    reason = " ".join(str(cause).split())
+    reason = " ".join(str(cause).split()).removeprefix("connection failed: ").partition(" Is the server running")[0]
     return told[0], told[1].format(reason=reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]} …")
 
 

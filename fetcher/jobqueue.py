@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
+from hashlib import blake2s
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -39,12 +42,20 @@ def own_name() -> str:
     return f"{_host()} {os.getpid()} {_started(os.getpid())}"
 
 
+@cache
 def _host() -> str:
-    """Name this host, and the pid namespace in which its pids mean anything (containers may share the host's name)."""
-    try:
-        return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').readlink().name}"
-    except OSError:
-        return socket.gethostname()
+    """Name this host, and the pid namespace in which its pids mean anything (containers may share the host's name).
+
+    Two machines that share a database may be called the same: then what tells them apart is the machine's id, hashed as
+    its manual asks.
+    """
+    host = socket.gethostname()
+    with suppress(OSError):
+        machine = Path("/etc/machine-id").read_bytes().strip()
+        host += f"/{blake2s(machine, digest_size=4).hexdigest()}" if machine else ""
+    with suppress(OSError):
+        host += f"/{Path('/proc/self/ns/pid').readlink().name}"
+    return host
 
 
 def is_dead(owner: str) -> bool:
@@ -98,6 +109,7 @@ class JobQueue:
         self._series: dict[int, Series] = {}
         self._unknown: dict[int, str] = {}
         self._untold: set[int] = set()
+        self._held: set[int] = set()  # claimed and not ended
 
     def know(self, all_series: Iterable[Series]) -> None:
         """Take these series as they stand."""
@@ -122,7 +134,11 @@ class JobQueue:
 
     @retried
     def take_over_dead(self) -> int:
-        """Put the jobs of processes of this host that died back into the queue; how many."""
+        """Put the jobs of processes of this host that died back into the queue; how many.
+
+        So with what an earlier run of this process could not give back, because the database was gone.
+        """
+        self.release(list(self._held))
         with reading(self._engine) as connection:
             dead = [owner for owner in jobs.owners(connection) if is_dead(owner)]
         if not dead:
@@ -140,7 +156,9 @@ class JobQueue:
         if due is None or due > now:
             return []
         with writing(self._engine) as connection:
-            return jobs.claim(connection, self._owner, now, now + int(LEASE_SECONDS * 1000), limit, scope)
+            claimed = jobs.claim(connection, self._owner, now, now + int(LEASE_SECONDS * 1000), limit, scope)
+        self._held.update(job.id for job in claimed)
+        return claimed
 
     @retried
     def renew_leases(self) -> None:
@@ -180,6 +198,7 @@ class JobQueue:
                 jobs.fail(connection, job_id, error or "", now, owner=self._owner)
             else:
                 jobs.requeue(connection, job_id, not_before, error, now, attempts=attempts, owner=self._owner)
+        self._held.discard(job_id)
 
     @retried
     def release(self, job_ids: list[int]) -> None:
@@ -187,6 +206,7 @@ class JobQueue:
         if job_ids:
             with writing(self._engine) as connection:
                 jobs.release(connection, job_ids, self._owner)
+            self._held.difference_update(job_ids)
 
     def best(self, series: Series) -> str | None:
         """The preferred source that offers the series' timeframe."""

@@ -80,9 +80,13 @@ class PostgreSQLServer:
 
     def url(self, folder: Path) -> str:
         """As Databases has it."""
+        return self.server.url(self.name_of(folder))
+
+    def name_of(self, folder: Path) -> str:
+        """The name of the folder's database on the server."""
         if folder not in self._names:
             self._names[folder] = self.server.new_database()
-        return self.server.url(self._names[folder])
+        return self._names[folder]
 
     def exists(self, folder: Path) -> bool:
         """As Databases has it."""
@@ -108,6 +112,7 @@ class PostgreSQLServer:
 SQLITE = SQLiteFiles()
 ON_SQLITE = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 """For a test in a module of both that is about one."""
+ON_POSTGRESQL = pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
 _chosen: list[Databases] = [SQLITE]
 
 

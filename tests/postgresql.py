@@ -36,7 +36,8 @@ PATIENCE = 20.0
 PREPARED = "prepared"
 WITH_PASSWORD = "keyed"  # noqa: S105 - a name
 """The one user who is asked for a password, once a test has made it."""
-_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "60"}
+# What was committed outlives the server here, though not the machine.
+_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "60"}
 _END_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _PRCTL = ctypes.CDLL(None).prctl
 

@@ -21,5 +21,6 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     # Rebuilt, so that the column stands where the metadata has it: SQLite adds columns behind the constraints.
-    with op.batch_alter_table("endpoint_state", recreate="always") as table:
+    on_sqlite = op.get_bind().dialect.name == "sqlite"
+    with op.batch_alter_table("endpoint_state", recreate="always" if on_sqlite else "never") as table:
         table.add_column(sa.Column("window_span_ms", sa.BigInteger, comment="its length; NULL: a minute"))
