@@ -12,7 +12,7 @@ from fetcher.errors import CannotServe, Contradicted, Unproven
 from fetcher.lacking import together, with_neighbours
 from fetcher.listing import Listing, find_listing
 from fetcher.model import CandleBatch, Window
-from fetcher.storage import Absent, Page
+from fetcher.page import Absent, Page
 from fetcher.validation import snap
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
+    from fetcher.page import Page
     from fetcher.steps import JobSteps
-    from fetcher.storage import Page, Storage
+    from fetcher.storage import Storage
 
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 BEAT_SECONDS = 30.0  # how often leases and run lock are renewed

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from fetcher.asking import Asker
     from fetcher.clock import Clock
     from fetcher.jobqueue import JobQueue
+    from fetcher.page import Page
     from fetcher.periods import Period
-    from fetcher.storage import Page, Storage
+    from fetcher.storage import Storage
     from fetcher.writer import OpenJob
 
 LEARN, PAGE, FILE, CONFIRM = "learn", "page", "file", "confirm"

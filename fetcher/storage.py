@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from fetcher.healing import unhealed
 from fetcher.lacking import forget, recall, remember
 from fetcher.merging import decide
 from fetcher.model import Window
+from fetcher.page import Stored
 from fetcher.resilience.retry import recheck_delay
 
 if TYPE_CHECKING:
@@ -25,59 +25,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from fetcher.filenotes import FileNote
     from fetcher.lacking import Lack
-    from fetcher.model import CandleBatch, Rows, Series
+    from fetcher.model import Rows, Series
+    from fetcher.page import Absent, Closing, Page
     from fetcher.periods import Period
     from fetcher.validation import Refused
 
     Slots = Callable[[int, int], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """A window proven to hold no candles: how many answers agreed, and what they were (JSON-able)."""
-
-    window: Window
-    answers: int
-    evidence: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What one task brought, ready to store: candles, what was refused with its reason, and windows proven empty."""
-
-    batch: CandleBatch
-    refused: tuple[Refused, ...] = ()
-    absent: tuple[Absent, ...] = ()
-    traded_not: tuple[Window, ...] = ()  # of a source that leaves out candles without trades: covered, without rows
-    asked: Window | None = None  # of a page of candles: the window that its source answered for
-    closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
-    file: FileNote | None = None  # of an archive's file: what is to be noted of it
-
-
-@dataclass(slots=True)
-class Stored:
-    """What a commit did: rows new, changed and already there, and per closed job the windows still missing."""
-
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    refused: int = 0
-    missing: dict[int, list[Window]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """A job whose last page is in this commit: done when coverage leaves nothing of its window.
-
-    With `heals`, a rank: when nothing of it is left to sources ranked worse.
-    """
-
-    job_id: int
-    series: Series
-    window: Window
-    heals: int | None = None
 
 
 class Storage:

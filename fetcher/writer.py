@@ -9,7 +9,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from fetcher.model import Window
-from fetcher.storage import Closing, Page, Stored
+from fetcher.page import Closing, Page, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,8 @@ from db.revisions import Revision, read_revisions
 from db.series import WantedSeries, read_series, sync_series
 from fetcher.jobqueue import as_series
 from fetcher.model import CANDLE, HOUR, CandleBatch, Window, empty_rows
-from fetcher.storage import Absent, Closing, Page, Storage, Stored
+from fetcher.page import Absent, Closing, Page, Stored
+from fetcher.storage import Storage
 from fetcher.validation import Refused
 
 if TYPE_CHECKING:
