@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fetcher.filenotes import FileNote
+    from fetcher.healing import Healer
     from fetcher.model import CandleBatch, Series, Window
     from fetcher.validation import Refused
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A window proven to hold no candles: how many answers agreed, and what they were (JSON-able)."""
+    """A window proven to hold no candles: how many answers agreed, and what they were (JSON-able).
+
+    `quiet`: at a source that leaves out candles without trades, and short enough to be a time without any.
+    """
 
     window: Window
     answers: int
     evidence: dict[str, object]
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,6 @@ class Page:
     batch: CandleBatch
     refused: tuple[Refused, ...] = ()
     absent: tuple[Absent, ...] = ()
-    traded_not: tuple[Window, ...] = ()  # of a source that leaves out candles without trades: covered, without rows
     asked: Window | None = None  # of a page of candles: the window that its source answered for
     closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
     file: FileNote | None = None  # of an archive's file: what is to be noted of it
@@ -48,10 +52,10 @@ class Stored:
 class Closing:
     """A job whose last page is in this commit: done when coverage leaves nothing of its window.
 
-    With `heals`, a rank: when nothing of it is left to sources ranked worse.
+    With `heals`: when nothing of it is left that one of these is to be asked for.
     """
 
     job_id: int
     series: Series
     window: Window
-    heals: int | None = None
+    heals: tuple[Healer, ...] | None = None

@@ -226,8 +226,6 @@ class RecoveryManager:
         """Let a job go with what is left of it: what it brought is covered, and must not be hidden by it."""
         attempts = 1 if job.progressed else job.row.attempts + 1
         if job.heals is not None and isinstance(error, UnknownSymbol):  # there is nothing better than what is there
-            if error.record is not None:
-                self._jobs.note_unserved(job.series)
             self._end(job, "done", str(error))
             return
         alone = len(job.series.sources) == 1
@@ -242,7 +240,8 @@ class RecoveryManager:
         if self._steps.keep_witnesses(job, missing, error) and job.row.kind == TAIL:
             # what closes meanwhile is added to this job, and others may serve that while its source rests
             not_before = min(not_before, self._clock.now_ms() + int(LATER_SECONDS * 1000))
-        self._end(job, end.status, end.message, not_before=not_before, attempts=end.attempts)
+        counted = 0 if job.heals is not None and end.attempts is None else end.attempts  # due when that rest is lifted
+        self._end(job, end.status, end.message, not_before=not_before, attempts=counted)
 
     def _end(
         self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, attempts: int | None = None
@@ -273,5 +272,5 @@ class RecoveryManager:
 
 
 def _progress(job: OpenJob, page: Page) -> PageStored:
-    absent = [(part.window.start, part.window.end) for part in page.absent]
+    absent = [(part.window.start, part.window.end) for part in page.absent if not part.quiet]
     return PageStored(str(job.series), page.batch.source, len(page.batch.rows), len(page.refused), tuple(absent))

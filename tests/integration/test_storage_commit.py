@@ -179,21 +179,24 @@ def test_a_commit_that_fails_leaves_nothing(engine: Engine, btc: Series) -> None
 
 
 def test_answers_about_an_absence_are_counted(engine: Engine, btc: Series) -> None:
-    """A window knows how many answers agreed on it, and an absence how far it reaches."""
+    """A window knows how many answers agreed on all of it; what merely touches it says nothing."""
     storage = Storage(engine)
     storage.commit([page(btc, fetched(0), absent=((1, 3), (3, 5)))], [], T0)
     middle = Window(T0 + 2 * HOUR, T0 + 3 * HOUR)
     assert storage.answers(btc, middle) == 3
     assert storage.answers(btc, Window(T0 + 7 * HOUR, T0 + 8 * HOUR)) == 0
-    assert storage.absent_around(btc, Window(T0 + 5 * HOUR, T0 + 6 * HOUR)) == Window(T0 + 3 * HOUR, T0 + 6 * HOUR)
+    assert storage.answers(btc, Window(T0 + 5 * HOUR, T0 + 6 * HOUR)) == 0
     assert storage.open_times(btc, Window(T0, T0 + 9 * HOUR), "binance").tolist() == [T0]
 
 
 def test_neighbours_are_the_sources_own_where_it_has_some(engine: Engine, btc: Series) -> None:
-    """A source need not have the candle that another one gave beside a hole; where it has none near, any will do."""
+    """A source need not have the candle that another one gave beside a hole; where it has none at all, any will do."""
     storage = Storage(engine)
     storage.commit([page(btc, fetched(0, 3), source="okx"), page(btc, fetched(1, 4))], [], T0)
     hole = Window(T0 + 2 * HOUR, T0 + 3 * HOUR)
     assert storage.nearest(btc, hole, "okx", 10) == (T0, T0 + 3 * HOUR)
     assert storage.nearest(btc, hole, "binance", 10) == (T0 + HOUR, T0 + 4 * HOUR)
-    assert storage.nearest(btc, Window(T0 + 2 * HOUR, T0 + 4 * HOUR), "okx", 1) == (T0 + HOUR, T0 + 4 * HOUR)
+    assert storage.nearest(btc, Window(T0 + 2 * HOUR, T0 + 4 * HOUR), "okx", 1) == (T0, T0 + 4 * HOUR)
+    assert storage.nearest(btc, hole, "kraken", 1) == (T0 + HOUR, T0 + 3 * HOUR)
+    assert storage.has_after(btc, T0 + 4 * HOUR, "binance")
+    assert not storage.has_after(btc, T0 + 4 * HOUR, "okx")
