@@ -26,8 +26,8 @@ def fallback_windows(
     """Each stored window of a series that its preferred source did not serve, as JSON-able values. Pure.
 
     With the heal jobs that overlap it: since when the first of them waits, when the next is due (ms UTC; None where it
-    was given up, or none is planned), and the last error; who was asked to heal it and is proven to lack it, and when it
-    is asked again. `jobs` are open ones of the series, `names` sources by id.
+    was given up, or none is planned), and the last error; also who was asked to heal it and is proven to lack it, and
+    when that is asked again. `jobs` are open ones of the series, `names` sources by id.
     """
     heals = [job for job in jobs if job.kind == HEAL]
     found = []

@@ -4,7 +4,7 @@ JSON: `{"gaps": [{"symbol", "timeframe", "start_ms", "end_ms", "missing", "why":
 status queued, leased, failed or unplanned; with --absent also `"absent": [{"symbol", "timeframe", "start_ms", "end_ms",
 "slots", "source", "answers", "checked_ms", "recheck_ms", "evidence"}]`, with --fallback `"fallback": [{"symbol",
 "timeframe", "start_ms", "end_ms", "rows", "source", "preferred", "jobs", "waiting_since_ms", "due_ms", "reason",
-"lacking": who is proven to have none of it, "asked_again_ms"}]`. `"quiet"` counts the slots that had no trade at a source
+"lacking": who is proven to have none of it, "asked_again_ms"}]`. `"quiet"` counts the slots without a trade at a source
 that sends no candle then, `"unfetched": [{"symbol", "timeframe", "reason"}]` are series of which nothing is known yet.
 """
 

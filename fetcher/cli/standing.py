@@ -26,10 +26,10 @@ class Standing:
     """One series; times in ms UTC, everything else in candles or slots.
 
     Everything is about the wanted range `[from_ms, until_ms)`: `stored` counts its rows, `by_source` the same by who
-    served them, `fallback_rows` those of others than the preferred source, `quiet` the slots without a candle at a source
-    that leaves out those without trades. `expected` = `stored` + `quiet` + `absent` + `missing`, and `missing` =
-    `queued` + `failed` + `unplanned`. `until_ms`, `expected` and `missing` are None as long as no run has learnt what there could be
-    (`unfetched`). `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
+    served them, `fallback_rows` those of others than the preferred source, `quiet` the slots without a candle at a
+    source that leaves out those without trades. `expected` = `stored` + `quiet` + `absent` + `missing`, and `missing` =
+    `queued` + `failed` + `unplanned`. `until_ms`, `expected` and `missing` are None as long as no run has learnt what
+    there could be (`unfetched`). `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
     """
 
     series: Series
@@ -108,7 +108,7 @@ def standing(
 
 
 def quiet_slots(series: Series, covered: Iterable[Interval]) -> int:
-    """The slots of the wanted range that are covered without a candle, at a source that leaves out those without trades."""
+    """The slots of the wanted range without a candle, at a source that leaves out those without trades."""
     wanted = wanted_window(series)
     return sum(
         series.grid.count(wanted.intersect(Window(each.start_ms, each.end_ms))) - _rows_within(wanted, each, series)

@@ -4,9 +4,9 @@ JSON: `{"series": [{"symbol", "timeframe", "from_ms", "until_ms", "stored", "by_
 "absent", "missing", "queued", "failed", "unplanned", "complete": 0…1, "newest_ms", "lag_ms", "jobs_waiting",
 "jobs_failed", "last_error", "unfetched", "fallback_rows", "quiet"}], "total": {"stored", "expected", "quiet", "absent",
 "missing", "unfetched": series, "fallback_rows", "complete"}, "sources": [as in `sources`], "last_run": {"kind",
-"started_ms", "ended_ms", "outcome", "exit_code"} or null}`. `quiet` slots had no trade, at a source that sends no candle
-then: `expected` = `stored` + `quiet` + `absent` + `missing`. Of series that are `unfetched` nothing is known: `expected` and `missing`
-are null, `complete` is 0; the total's `complete` is null while there are some among others.
+"started_ms", "ended_ms", "outcome", "exit_code"} or null}`. `quiet` slots had no trade, at a source that sends no
+candle then: `expected` = `stored` + `quiet` + `absent` + `missing`. Of series that are `unfetched` nothing is known:
+`expected` and `missing` are null, `complete` is 0; the total's `complete` is null while there are some among others.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ _LONGEST_ERROR = 70  # per series; what is wrong with a source stands below the 
 def status(ctx: typer.Context) -> int:
     """Show how far each series is, and what it lacks.
 
-    What is stored and from whom, how much of it by others than the preferred source, what had no trades at a source that
-    sends no candle then (quiet), what is proven absent, what is missing and why. Reads coverage, never the candles, so it is as quick for a billion rows as for one.
+    What is stored and from whom, how much of it by others than the preferred source, what had no trades at a source
+    that sends no candle then (quiet), what is proven absent, what is missing and why. Reads coverage, never the
+    candles, so it is as quick for a billion rows as for one.
 
     Example: python -m fetcher status
     """
