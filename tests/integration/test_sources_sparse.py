@@ -1,4 +1,4 @@
-"""Sources that leave out candles without trades: quiet minutes are none, an outage is absent, others keep their rows."""
+"""Sources that leave out candles without trades: quiet minutes are none, an outage is absent, others keep theirs."""
 
 from __future__ import annotations
 
