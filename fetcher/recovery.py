@@ -131,7 +131,10 @@ class RecoveryManager:
             return
         job.confirming = any(task.kind == CONFIRM for task in tasks)
         job.expect(len(tasks))
-        self._todo.extend(tasks)
+        if job.confirming:  # before the pages of others: what was begun is finished, should the run end soon
+            self._todo.extendleft(reversed(tasks))
+        else:
+            self._todo.extend(tasks)
 
     def _submit(self, pool: ThreadPoolExecutor, writer: Writer) -> None:
         while self._todo and self._flying < 2 * self._workers:

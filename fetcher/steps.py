@@ -65,8 +65,9 @@ class JobSteps:
             job.spent |= self._storage.spent_files(job.series, now)
         if job.row.kind == HEAL:
             return self._pages_of(job, [(window, self._healer(job, window)) for window in missing])
-        lacks = self._storage.lacks(job.series, now) if missing else []
-        return self._pages_of(job, by_witness(missing, lacks, job.series.sources))
+        if missing:
+            job.lacks += self._storage.lacks(job.series, now)  # what an earlier run was told already is confirmed now
+        return self.confirming(job, missing)
 
     def confirming(self, job: OpenJob, holes: list[Window]) -> list[Task]:
         """Ask for what is still missing those sources whose pages lacked it; a page of what nobody was asked for."""
@@ -147,7 +148,7 @@ class JobSteps:
         Whether it now waits for a source of which others are no substitute. A source that cannot tell is no witness.
         """
         series, now = job.series, self._clock.now_ms()
-        if len(series.sources) == 1 or not missing:
+        if not missing:
             return False
         if isinstance(error, CannotServe):
             self._storage.forget_lacks(series, job.window, now)

@@ -88,9 +88,7 @@ class Storage:
             return spent(connection, series, now_ms)
 
     def lacks(self, series: Series, now_ms: int) -> list[Lack]:
-        """Which of several sources lacked what of a series in the last day and could not be asked to confirm it."""
-        if len(series.sources) == 1:
-            return []
+        """Which source lacked what of a series in the last day and could not be asked to confirm it."""
         with reading(self._engine) as connection:
             return recall(connection, series, now_ms)
 
