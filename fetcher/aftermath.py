@@ -22,7 +22,10 @@ PERSON_SECONDS = 3600.0  # an unknown symbol, a refused key: asked again now and
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """How a failed job goes on: `queued` from `not_before` (ms UTC) or `failed`; attempts None: as many as before."""
+    """How a failed job goes on: `queued` from `not_before` (ms UTC) or `failed`; attempts None: as many as before.
+
+    Attempts count what was answered: one that a rest of its source cut short is none.
+    """
 
     status: str
     message: str
@@ -42,7 +45,7 @@ def after_failure(error: Exception, attempts: int, now_ms: int, *, alone: bool =
         case SourceDown() if error.retry_at_ms is not None:
             return Aftermath("queued", message, _rest_to_wait(error.retry_at_ms, now_ms, alone=alone))
         case UnknownSymbol() | AuthenticationFailed():  # a person's affair, or a market that comes: the rest goes on
-            return Aftermath("queued", message, now_ms + int(PERSON_SECONDS * 1000))
+            return Aftermath("queued", message, now_ms + int(PERSON_SECONDS * 1000), min(attempts, JOB_ATTEMPTS - 1))
         case Unproven():  # the source says nothing against it, only nothing yet
             delay = max(LATER_SECONDS, job_delay(attempts))
             return Aftermath("queued", message, now_ms + int(delay * 1000), min(attempts, JOB_ATTEMPTS - 1))

@@ -19,9 +19,9 @@ from fetcher.clients.binance_archive import NO_DAILY, checksum_in, file_name, mo
 from fetcher.errors import BadPayload, NotPublished, SourceError
 from fetcher.filenotes import MISSING, READ, SUSPECT, FileNote
 from fetcher.model import CandleBatch, Window, empty_rows
+from fetcher.page import Page
 from fetcher.periods import DAILY
 from fetcher.routes import Offer
-from fetcher.storage import Page
 from fetcher.validation import Refused
 from fetcher.wire import excerpt
 

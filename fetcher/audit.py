@@ -1,8 +1,8 @@
 """Audit: proves coverage against the candles themselves, and makes it true again where it is not.
 
 Coverage cuts a series' time into cells (stored, absent, unknown). Counting the rows of every cell, and whether any is
-off the grid, reads each row once, like `GROUP BY series_id`, and is a proof: open times are unique, so a stored cell
-with as many rows as slots, all on the grid, lacks none. Only cells that differ are looked into.
+off the grid or another source's, reads each row once, like `GROUP BY series_id`, and is a proof: open times are unique,
+so a stored cell with as many rows as slots, all on the grid, lacks none. Only cells that differ are looked into.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, case, func, select
 
 from db import candles, coverage
 from db.engine import reading, writing
@@ -36,20 +36,23 @@ if TYPE_CHECKING:
 
 ROWS_MISSING = "rows_missing"  # covered as stored, but there is no candle
 ROWS_UNCOVERED = "rows_uncovered"  # candles that no coverage speaks for
+ROWS_OF_OTHERS = "rows_of_others"  # covered as one source's, but the candles are another's
 ROWS_IN_ABSENT = "rows_in_absent"  # candles where absence is said to be proven
 OFF_GRID_ROWS = "off_grid_rows"  # candles whose open time is no slot of the series
 COUNT_WRONG = "count_wrong"  # the candles are there, but coverage counts them wrongly
 COVERAGE_OVERLAPS = "coverage_overlaps"  # two intervals speak for the same time
 PARENT_DISAGREES = "parent_disagrees"  # the source's own timeframes do not add up
 
-_REPAIRED = {ROWS_MISSING, ROWS_IN_ABSENT, COUNT_WRONG, COVERAGE_OVERLAPS}
+_REPAIRED = {ROWS_MISSING, ROWS_OF_OTHERS, ROWS_IN_ABSENT, COUNT_WRONG, COVERAGE_OVERLAPS}
 _EVER = Window(-(2**62), 2**62)
 _CHUNK_SLOTS = 50_000  # open times held in memory at once
 
 _c = candles_table.c
-_COUNTED = select(func.count(), func.max((_c.open_time - bindparam("anchor")) % bindparam("step"))).where(
-    _c.series_id == bindparam("series"), _c.open_time >= bindparam("start"), _c.open_time < bindparam("end")
-)
+_COUNTED = select(
+    func.count(),
+    func.max((_c.open_time - bindparam("anchor")) % bindparam("step")),
+    func.sum(case((_c.source_id == bindparam("source"), 0), else_=1)),
+).where(_c.series_id == bindparam("series"), _c.open_time >= bindparam("start"), _c.open_time < bindparam("end"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ def _overlaps(series: Series, intervals: Sequence[Interval]) -> list[Finding]:
 
 
 def _uncovered(conn: Connection, series: Series, window: Window) -> list[Finding]:
-    rows, _ = _counted(conn, series, window)
+    rows = _counted(conn, series, window).rows
     first = candles.after(conn, series.id, window.start) if rows else None
     last = candles.before(conn, series.id, window.end) if rows else None
     if first is None or last is None:
@@ -179,7 +182,7 @@ def _uncovered(conn: Connection, series: Series, window: Window) -> list[Finding
 
 def _absent(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
     window = Window(claim.start_ms, claim.end_ms)
-    if not _counted(conn, series, window)[0]:
+    if not _counted(conn, series, window).rows:
         return []
     times = candles.open_times(conn, series.id, window.start, window.end)
     text = "candles where the source was proven to have none; to be asked for again"
@@ -191,43 +194,57 @@ def _absent(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
 
 def _stored(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
     window, grid = Window(claim.start_ms, claim.end_ms), series.grid
-    rows, off_grid = _counted(conn, series, window)
-    slots = grid.count(window)
-    if rows == claim.rows <= slots and off_grid is False:
+    counted, slots = _counted(conn, series, window, claim.source_id), grid.count(window)
+    if counted == _Counted(claim.rows, 0, off_grid=False) and claim.rows <= slots:
         return []
-    holes, strays = _look_inside(conn, series, window)
+    inside = _look_inside(conn, series, window, claim.source_id)
     found = []
-    if strays:
-        text = f"{strays} candles off the {series.timeframe} grid, which are no slot's; delete them from `candles`"
-        found.append(_finding(series, OFF_GRID_ROWS, window, strays, text))
-    on_grid = rows - strays
-    if on_grid == claim.rows <= slots:
+    if inside.strays:
+        text = (
+            f"{inside.strays} candles off the {series.timeframe} grid, which are no slot's; delete them from `candles`"
+        )
+        found.append(_finding(series, OFF_GRID_ROWS, window, inside.strays, text))
+    for run in inside.others:
+        text = "candles of another source than coverage says; to be asked for again"
+        found.append(_finding(series, ROWS_OF_OTHERS, run, grid.count(run), text))
+    others = sum(grid.count(run) for run in inside.others)
+    own = counted.rows - inside.strays - others
+    if own <= claim.rows <= min(own + others, slots):  # what it counts is there, whosever it is
         return found
-    if claim.rows >= slots and holes:
+    if claim.rows >= slots and inside.holes:
         return found + [
             _finding(series, ROWS_MISSING, hole, grid.count(hole), "candles that were stored are gone")
-            for hole in holes
+            for hole in inside.holes
         ]
-    text = f"coverage counts {claim.rows} candles, there are {on_grid}"
-    if on_grid > claim.rows or on_grid == slots:
-        return [*found, _finding(series, COUNT_WRONG, window, on_grid, text)]
+    text = f"coverage counts {claim.rows} candles, there are {own}"
+    if own > claim.rows or own == slots:
+        return [*found, _finding(series, COUNT_WRONG, window, own, text)]
     # A source that omits candles without trades: which slots had one is known to nobody else.
     text += "; which are gone only the source can tell"
-    return [*found, _finding(series, ROWS_MISSING, window, claim.rows - on_grid, text)]
+    return [*found, _finding(series, ROWS_MISSING, window, claim.rows - own, text)]
 
 
-def _look_inside(conn: Connection, series: Series, window: Window) -> tuple[list[Window], int]:
-    """The slots of `window` without a candle, as windows, and how many candles are off the grid; bounded in memory."""
-    grid, holes, strays = series.grid, list[Window](), 0
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """What is in a stored interval: slots without a candle, slots with another source's, and candles off the grid."""
+
+    holes: list[Window]
+    others: list[Window]
+    strays: int
+
+
+def _look_inside(conn: Connection, series: Series, window: Window, source_id: int) -> _Inside:
+    """Look at each candle of an interval that coverage counts wrongly; bounded in memory."""
+    grid, holes, others, strays = series.grid, list[Window](), list[Window](), 0
     for chunk in _chunks(window, grid):
-        rows, off_grid = _counted(conn, series, chunk)
-        if rows == grid.count(chunk) and off_grid is False:
+        if _counted(conn, series, chunk, source_id) == _Counted(grid.count(chunk), 0, off_grid=False):
             continue
-        times = candles.open_times(conn, series.id, chunk.start, chunk.end)
-        placed = times[grid.floor_all(times) == times]
-        strays += len(times) - len(placed)
-        holes += GapDetector(grid).holes(chunk, placed)
-    return union(holes), strays
+        rows = candles.read(conn, series.id, chunk.start, chunk.end)
+        placed = rows[grid.floor_all(rows["open_time"]) == rows["open_time"]]
+        strays += len(rows) - len(placed)
+        holes += GapDetector(grid).holes(chunk, placed["open_time"])
+        others += GapDetector(grid).runs(placed["open_time"][placed["source_id"] != source_id])
+    return _Inside(union(holes), union(others), strays)
 
 
 def _chunks(window: Window, grid: Grid) -> list[Window]:
@@ -235,13 +252,27 @@ def _chunks(window: Window, grid: Grid) -> list[Window]:
     return [Window(start, end) for start, end in zip([window.start, *ends], ends, strict=False)]
 
 
-def _counted(conn: Connection, series: Series, window: Window) -> tuple[int, bool | None]:
-    """How many candles are in `window`, and whether any is off the grid; None where SQL cannot tell (months)."""
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """How many candles there are, how many of them are not of the source asked about, and whether any is off the grid.
+
+    `off_grid` is None where SQL cannot tell (months).
+    """
+
+    rows: int
+    others: int
+    off_grid: bool | None
+
+
+def _counted(conn: Connection, series: Series, window: Window, source_id: int = 0) -> _Counted:
     grid = series.grid
     step, anchor = (grid.step, grid.anchor % grid.step) if isinstance(grid, FixedGrid) else (1, 0)
-    asked = {"series": series.id, "start": window.start, "end": window.end, "step": step, "anchor": anchor}
-    rows, farthest = conn.execute(_COUNTED, asked).one()
-    return rows, bool(farthest) if isinstance(grid, FixedGrid) else None
+    asked = {
+        "series": series.id, "start": window.start, "end": window.end, "step": step, "anchor": anchor,
+        "source": source_id,
+    }  # fmt: skip
+    rows, farthest, others = conn.execute(_COUNTED, asked).one()
+    return _Counted(rows, int(others or 0), bool(farthest) if isinstance(grid, FixedGrid) else None)
 
 
 def _finding(series: Series, kind: str, window: Window, rows: int, text: str) -> Finding:

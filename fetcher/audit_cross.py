@@ -157,7 +157,7 @@ def _key(series: Series) -> str:
 def _compared(router: APIRouter, engine: Engine, page: Page) -> list[CrossFinding]:
     """Ask the other source about a page; raises SourceError and Stopped as the router does."""
     series, other = page.series, page.other.source
-    served = router.candles(series, page.window.start, page.window.end, only=other)
+    served = router.candles(series, page.window.start, page.window.end, only=other, partly=True)
     verdict = DataValidator().check(served.page, series.grid, page.window, served.proven_ms)
     theirs = verdict.rows
     with reading(engine) as connection:

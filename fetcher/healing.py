@@ -1,18 +1,68 @@
-"""Healing: which windows a worse source stands for, and which better source does not list a market."""
+"""Healing: which windows a worse source stands for, and which better one may give its candles for them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from db import coverage, state
+from db import state
+from db.coverage import ABSENT
 from fetcher.model import DAY, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection
 
+    from db.intervals import Interval
     from fetcher.model import Series
+
+
+@dataclass(frozen=True, slots=True)
+class Healer:
+    """A source that may heal a series: its place in the series' order, and the oldest open time that it serves now."""
+
+    source: str
+    rank: int
+    oldest_ms: int = 0
+
+
+def healers(connection: Connection, series: Series, offers: Iterable[tuple[str, int]], now_ms: int) -> list[Healer]:
+    """Those of some sources (the best first, each with its oldest open time) that may heal a series.
+
+    Without those that do not list its market. One that serves all its history is the last that is ever needed: while
+    it is merely away no worse one takes its place, since everything would be healed twice.
+    """
+    found: list[Healer] = []
+    for source, oldest in offers:
+        if not is_unserved(connection, series, source, now_ms):
+            found.append(Healer(source, series.sources.index(source), oldest))
+            if not oldest:
+                break
+    return found
+
+
+def unhealed(
+    covered: Iterable[Interval], ranks: Mapping[int, int], by: Sequence[Healer], now_ms: int
+) -> list[tuple[Window, Healer]]:
+    """What each healer (the best first) is to be asked for, ascending: windows of worse sources that it reaches.
+
+    Of each window the best that reaches it; none where better ones are proven to lack it, until that is due to be asked
+    again. `ranks` are those of sources by id; one that the series no longer names is worse than all others. Pure.
+    """
+    found: list[tuple[Window, Healer]] = []
+    for each in covered:
+        if each.state != ABSENT and each.recheck_at is not None and each.recheck_at > now_ms:
+            continue
+        left = Window(each.start_ms, each.end_ms)
+        for healer in by:
+            if healer.rank >= ranks.get(each.source_id, len(ranks)) or not left:
+                break
+            part = left.intersect(Window(healer.oldest_ms, 2**62))
+            if part:
+                found.append((part, healer))
+                left = Window(left.start, part.start)
+    return sorted(found, key=lambda entry: entry[0])
 
 
 def mark_unserved(connection: Connection, series: Series, source: str, now_ms: int) -> None:
@@ -29,21 +79,6 @@ def is_unserved(connection: Connection, series: Series, source: str, now_ms: int
     """Whether a source was found not to list the market of a series within the last day."""
     found = state.cache_get(connection, _key(series, source))
     return found is not None and abs(now_ms - found[1]) < DAY
-
-
-def unhealed(
-    connection: Connection, series: Series, window: Window, ranks: Mapping[int, int], best: int, now_ms: int
-) -> list[Window]:
-    """What sources ranked worse than `best` stand for in `window`, unless it is proven that better ones lack it."""
-    worst = len(ranks)
-    known = coverage.read(connection, series.id, window.start, window.end)
-    return [
-        part
-        for i in known
-        if ranks.get(i.source_id, worst) > best
-        and (i.state == coverage.ABSENT or i.recheck_at is None or i.recheck_at <= now_ms)
-        and (part := Window(i.start_ms, i.end_ms).intersect(window))
-    ]
 
 
 def _key(series: Series, source: str) -> str:

@@ -20,7 +20,7 @@ from db.jobs import Scope
 from db.locks import PLAN, alone
 from db.retrying import retried
 from fetcher.errors import AuthenticationFailed, CannotServe, RateLimited, SourceDown, UnknownSymbol
-from fetcher.healing import mark_unserved
+from fetcher.healing import healers, mark_unserved
 from fetcher.model import Series, Timeframe, Window
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from db.jobs import JobRow
     from db.series import SeriesRow
     from fetcher.clock import Clock
+    from fetcher.healing import Healer
     from fetcher.listing import Listing
     from fetcher.router import APIRouter
 
@@ -122,9 +123,9 @@ class JobQueue:
                 self.know(map(as_series, series_rows.read_series(connection)))
         return self._series[series_id]
 
-    def page_slots(self, series: Series) -> int:
-        """Candles per request of the source that will most likely serve the series."""
-        return self._router.page_slots(series)
+    def page_slots(self, series: Series, source: str | None = None) -> int:
+        """Candles per request of a source, by default the one that will most likely serve the series."""
+        return self._router.page_slots(series, source)
 
     def wanted(self, series: Series) -> Window:
         """What of time can hold closed candles of a listed series, by its source's clock where that is known."""
@@ -212,22 +213,21 @@ class JobQueue:
         """The preferred source that offers the series' timeframe."""
         return self._router.best(series)
 
-    def best_rank(self, series: Series) -> int:
-        """The rank of the preferred source that offers the series' timeframe."""
-        best = self._router.best(series)
-        return 0 if best is None else series.sources.index(best)
+    def healers(self, series: Series) -> tuple[Healer, ...]:
+        """The sources that may heal a series now, the best first."""
+        with reading(self._engine) as connection:
+            return tuple(healers(connection, series, self._router.offers(series), self._clock.now_ms()))
 
-    def reach(self, series: Series) -> Window:
-        """From the oldest open time on that the preferred source serves now."""
-        return Window(self._router.oldest(series), 2**62)
+    def reaches(self, series: Series, ms: int, source: str | None) -> bool:
+        """Whether `source` (None: any), or one that the series prefers to it, serves what opens at `ms` (UTC)."""
+        above = None if source is None else series.sources.index(source) + 1
+        return any(oldest <= ms for _, oldest in self._router.offers(series, above))
 
     @retried
-    def note_unserved(self, series: Series) -> None:
-        """Remember that the preferred source does not list the market of a series."""
-        best = self._router.best(series)
-        if best is not None:
-            with writing(self._engine) as connection:
-                mark_unserved(connection, series, best, self._clock.now_ms())
+    def note_unserved(self, series: Series, source: str) -> None:
+        """Remember that a source does not list the market of a series."""
+        with writing(self._engine) as connection:
+            mark_unserved(connection, series, source, self._clock.now_ms())
 
     def learn_listing(self, series_id: int, ask: Callable[[Series], Listing]) -> bool:
         """Find out when a market was listed, once for all threads; what was planned before that date is dropped.

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from fetcher.model import Grid, Series
 
 
+QUIET_SLOTS = 20
+"""More candles missing in a row are no quiet time, at a source that leaves those out, but an outage until it is asked
+again. No answer tells one from the other: markets that are worth fetching are quiet for a few slots at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lack:
     """What is missing in `window` (ms UTC) was asked of `source`, whose page did not hold it."""
@@ -54,6 +59,11 @@ def together(holes: Sequence[Window], grid: Grid, slots: int) -> list[tuple[Wind
         else:
             groups.append((hole,))
     return groups
+
+
+def is_quiet(run: Window, grid: Grid) -> bool:
+    """Whether candles missing in a row may be a time without trades: a few, and no more than a day of them."""
+    return grid.count(run) <= QUIET_SLOTS and run.span <= DAY
 
 
 def with_neighbours(holes: Sequence[Window], grid: Grid) -> Window:

@@ -99,8 +99,10 @@ class SourceLine:
 
     def oldest(self, series: Series) -> int:
         """The oldest open time (ms UTC) that it serves now of a series; 0 where it serves all."""
-        reach = self.client.capabilities.look_back.get(series.timeframe.name)
-        return 0 if reach is None else series.grid.next(self.server.guess_ms() - reach)
+        able, name = self.client.capabilities, series.timeframe.name
+        reach, since = able.look_back.get(name), able.since.get(name)
+        first = 0 if since is None else series.grid.ceil(since)
+        return first if reach is None else max(first, series.grid.next(self.server.guess_ms() - reach))
 
     def rests_until(self) -> int:
         """When the first of its endpoints may be asked again, ms UTC; in the past when one may now."""

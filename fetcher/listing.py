@@ -72,7 +72,10 @@ def _plausible_first(series: Series, served: Served) -> int:
 
 
 def _search(router: APIRouter, series: Series, source: str) -> Listing:
-    """Bisect for the first page of daily candles: a day without a trade is rare even where empty ones are left out."""
+    """Find the first page of daily candles, then the first candle of its first day.
+
+    A day without a trade is rare even where empty ones are left out; after its end a market has no pages any more.
+    """
     daily = replace(series, timeframe=Timeframe("1d"), anchor_ms=None)
     if series.lacks_grid or source not in {line.source for line in router.lines_for(daily)}:
         raise CannotServe(f"{source} cannot tell when {series.symbol} was listed")
@@ -81,21 +84,51 @@ def _search(router: APIRouter, series: Series, source: str) -> Listing:
     pages = [Window(start, min(start + span, now)) for start in range(FIRST_MARKETS_MS, now - now % DAY, span)]
 
     def first_day(number: int) -> int | None:
-        times = router.candles(daily, pages[number].start, pages[number].end, only=source).page.rows["open_time"]
-        return int(times.min()) if len(times) else None
+        return _first(router, daily, pages[number], source)
 
-    low, high = 0, len(pages) - 1
-    if high < 0 or first_day(high) is None:
+    high = next((number for number in reversed(range(len(pages))) if first_day(number) is not None), None)
+    if high is None:
         raise Unproven(f"{source} knows {series}, but has no daily candle of it yet")
-    while low < high:
-        middle = (low + high) // 2
+    low, first = 0, high
+    while low < first:
+        middle = (low + first) // 2
         if first_day(middle) is None:
             low = middle + 1
         else:
-            high = middle
-    answers = {first_day(low) for _ in range(2)}
-    if len(answers) != 1 or None in answers:
+            first = middle
+    answers = {first_day(first) for _ in range(2)}
+    if len(answers) != 1 or None in answers or (first and first_day(first - 1) is not None):
         raise Contradicted(f"{source} gave two different first days of {series.symbol}")
     day = next(ms for ms in answers if ms is not None)
-    evidence: dict[str, object] = {"source": source, "first_day": day, "asked": [pages[low].start, pages[low].end]}
-    return Listing(series.grid.floor(day), evidence)
+    evidence: dict[str, object] = {"source": source, "first_day": day, "asked": [pages[first].start, pages[first].end]}
+    return _first_of_day(router, series, source, Window(day, min(day + DAY, now)), evidence)
+
+
+def _first_of_day(router: APIRouter, series: Series, source: str, day: Window, evidence: dict[str, object]) -> Listing:
+    """The first candle of a market's first day by two agreeing answers; the day where it has none that short.
+
+    Before it there is none that could come back as a neighbour, so that nothing there could ever be proven.
+    """
+    midnight = Listing(series.grid.floor(day.start), evidence)
+    if series.timeframe.ms >= DAY:
+        return midnight
+    try:
+        answers = [_first(router, series, day, source) for _ in range(2)]
+    except CannotServe:  # so far back it has days alone
+        return midnight
+    if answers[0] != answers[1]:
+        raise Contradicted(f"{source} gave two different first candles of {series}")
+    if answers[0] is None:
+        return midnight
+    told = {"first": answers[0], "answers": len(answers), "asked": [day.start, day.end]}
+    return Listing(series.grid.floor(answers[0]), {**evidence, "first_candle": told})
+
+
+def _first(router: APIRouter, series: Series, window: Window, source: str) -> int | None:
+    """The first open time of a window, ms UTC; None where it has none. Raises Contradicted where none can be told."""
+    page = router.candles(series, window.start, window.end, only=source).page
+    times = page.rows["open_time"]
+    first = int(times.min()) if len(times) else None
+    if any(each.open_time is None or first is None or each.open_time < first for each in page.spoiled):
+        raise Contradicted(f"{source} sent rows of {series} that cannot be read")
+    return first

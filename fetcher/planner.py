@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fetcher.gaps import GapDetector, pages, subtract
+from fetcher.gaps import GapDetector, pages, subtract, union
 from fetcher.model import DAY, Window
 from fetcher.periods import months
 from fetcher.routes import is_worth_a_day, is_worth_a_month
@@ -13,7 +13,7 @@ from fetcher.routes import is_worth_a_day, is_worth_a_month
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fetcher.model import Series
+    from fetcher.model import Grid, Series
     from fetcher.routes import Offer
 
 JOB_PAGES = 20  # a job is claimed, leased and retried as one: big enough to be cheap, small enough to share
@@ -76,9 +76,9 @@ def plan_series(
             head = max(window.start, series.grid.advance(series.grid.ceil(window.end), -page_slots))
             jobs += _cut(series, TAIL, Window(head, window.end), page_slots)
             jobs += _cut(series, BACKFILL, Window(window.start, head), page_slots, archive)
-    for window in known.fallback:
-        for part in detector.missing(window, known.jobs):
-            jobs += _cut(series, HEAL, part, page_slots, archive)
+    waiting = [part for window in known.fallback for part in detector.missing(window, known.jobs)]
+    for hull in _hulls(waiting, known.jobs, series.grid, page_slots * JOB_PAGES):
+        jobs += _cut(series, HEAL, hull, page_slots, archive)
     return sorted(jobs, key=lambda job: (job.priority, -job.window.start))
 
 
@@ -124,7 +124,20 @@ def _by_span(window: Window, span: int) -> Iterator[Window]:
         start = end
 
 
+def _hulls(parts: Sequence[Window], apart_by: Sequence[Window], grid: Grid, slots: int) -> list[Window]:
+    """Ascending windows joined over what lies between them, as far as one job reaches and nobody else's lies there.
+
+    Slots that a better source leaves out are many and close together, and one page answers for many of them.
+    """
+    hulls: list[Window] = []
+    for part in parts:
+        hull = Window(hulls[-1].start, part.end) if hulls else part
+        fits = hulls and grid.count(hull) <= slots and not any(hull.intersect(other) for other in apart_by)
+        hulls[-1:] = [hull] if fits else [*hulls[-1:], part]
+    return hulls
+
+
 def is_silent_tail(window: Window, absent: Sequence[Window]) -> bool:
     """Whether a tail is left alone for now: a market proven silent up to here is asked ever more rarely."""
-    before = next((w for w in absent if w.end == window.start), None)
+    before = next((w for w in union(absent) if w.end == window.start), None)
     return before is not None and window.span < min(before.span // 4, DAY)

@@ -14,7 +14,7 @@ from db.locks import PLAN, alone
 from db.retrying import retried
 from fetcher.aftermath import LATER_SECONDS
 from fetcher.events import Planned
-from fetcher.healing import is_unserved
+from fetcher.healing import healers, unhealed
 from fetcher.model import DAY, Window
 from fetcher.planner import HEAL, JOB_PAGES, RECHECK, TAIL, Known, PlannedJob, interleave, plan_range, plan_series
 
@@ -67,11 +67,12 @@ class Planning:
         def plan(connection: Connection, open_jobs: Sequence[JobRow]) -> list[PlannedJob]:
             covered = coverage.read_all(connection)
             known = _known(covered, open_jobs)
+            ids, now = series_rows.source_ids(connection), self._clock.now_ms()
             for s in all_series:
-                fallback = self._fallback(connection, s, covered.get(s.id, ()))
+                fallback = self._fallback(connection, s, covered.get(s.id, ()), ids, now)
                 known[s.id] = replace(known[s.id], fallback=fallback)
             missing = [plan_series(s, closed[s.id], known[s.id], **self._sizes(s)) for s in all_series]
-            due = coverage.due_rechecks(connection, self._clock.now_ms())
+            due = coverage.due_rechecks(connection, now)
             return [*interleave(missing), *_rechecks(due, open_jobs, all_series)]
 
         return self._queue(plan, all_series)
@@ -158,11 +159,23 @@ class Planning:
         return made
 
     def _free_heals(self, connection: Connection, all_series: Sequence[Series], now: int) -> None:
-        """Make due what waits to heal series whose preferred source may be asked again."""
-        resting = self._router.resting(0.0)
-        able = {series.id for series in all_series if self._router.best(series) not in resting}
-        waiting = jobs.listing(connection, status=jobs.QUEUED, kind=HEAL)
-        jobs.retry(connection, [job.id for job in waiting if job.series_id in able and job.not_before > now], now)
+        """Make due what waits to be healed by sources that rested and may be asked again.
+
+        Only that was put back without an attempt being counted: what a source refuses will not change sooner.
+        """
+        by_id = {series.id: series for series in all_series}
+        waiting = [
+            job
+            for job in jobs.listing(connection, status=jobs.QUEUED, kind=HEAL)
+            if job.not_before > now and not job.attempts and job.series_id in by_id
+        ]
+        resting = self._router.resting(0.0) if waiting else set()
+        able = [job.id for job in waiting if self._healer(connection, by_id[job.series_id], job, now) not in resting]
+        jobs.retry(connection, able, now)
+
+    def _healer(self, connection: Connection, series: Series, job: JobRow, now: int) -> str | None:
+        found = healers(connection, series, self._router.offers(series), now)
+        return next((each.source for each in found if each.oldest_ms < job.end_ms), None)
 
     def _add(
         self, connection: Connection, planned: Iterable[PlannedJob], open_jobs: Iterable[JobRow],
@@ -192,27 +205,16 @@ class Planning:
                 new.append(NewJob(job.series_id, job.kind, job.window.start, job.window.end, job.priority))
         jobs.add(connection, new, now)
 
-    def _fallback(self, connection: Connection, series: Series, covered: Sequence[Interval]) -> tuple[Window, ...]:
-        """What sources worse than the preferred one stand for, where that one reaches and is not known to lack it.
-
-        Jobs that wait to heal become due once the preferred source may be asked.
-        """
-        if len(series.sources) < 2 or not covered:  # noqa: PLR2004 (a single source is never a fallback)
+    def _fallback(
+        self, connection: Connection, series: Series, covered: Sequence[Interval], ids: Mapping[str, int], now: int
+    ) -> tuple[Window, ...]:
+        """What sources stand for that a better one may heal now."""
+        ranks = {ids[name]: rank for rank, name in enumerate(series.sources) if name in ids}
+        worst = max((ranks.get(each.source_id, len(series.sources)) for each in covered), default=0)
+        if not worst:  # and no source need be looked up, which may load a library
             return ()
-        best = self._router.best(series)
-        now = self._clock.now_ms()
-        if best is None or is_unserved(connection, series, best, now):
-            return ()
-        ids = series_rows.source_ids(connection)
-        as_good = {ids.get(name) for name in series.sources[: series.sources.index(best) + 1]}
-        reach = Window(self._router.oldest(series), 2**62)
-        return tuple(
-            part
-            for i in covered
-            if i.source_id not in as_good
-            and (i.state == coverage.ABSENT or i.recheck_at is None or i.recheck_at <= now)
-            and (part := Window(i.start_ms, i.end_ms).intersect(reach))
-        )
+        able = healers(connection, series, self._router.offers(series, above=worst), now)
+        return tuple(window for window, _ in unhealed(covered, ranks, able, now))
 
     def _fits_one_job(self, series: Series, job: JobRow, end_ms: int) -> bool:
         return series.grid.count(Window(job.start_ms, end_ms)) <= self._router.page_slots(series) * JOB_PAGES

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
+    from fetcher.page import Page
     from fetcher.steps import JobSteps
-    from fetcher.storage import Page, Storage
+    from fetcher.storage import Storage
 
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 BEAT_SECONDS = 30.0  # how often leases and run lock are renewed
@@ -137,7 +138,10 @@ class RecoveryManager:
             return
         job.confirming = any(task.kind == CONFIRM for task in tasks)
         job.expect(len(tasks))
-        self._todo.extend(tasks)
+        if job.confirming:  # before the pages of others: what was begun is finished, should the run end soon
+            self._todo.extendleft(reversed(tasks))
+        else:
+            self._todo.extend(tasks)
 
     def _submit(self, pool: ThreadPoolExecutor, writer: Writer) -> None:
         while self._todo and self._flying < 2 * self._workers:
@@ -235,8 +239,6 @@ class RecoveryManager:
         """Let a job go with what is left of it: what it brought is covered, and must not be hidden by it."""
         attempts = 1 if job.progressed else job.row.attempts + 1
         if job.heals is not None and isinstance(error, UnknownSymbol):  # there is nothing better than what is there
-            if error.record is not None:
-                self._jobs.note_unserved(job.series)
             self._end(job, "done", str(error))
             return
         alone = len(job.series.sources) == 1
@@ -251,7 +253,8 @@ class RecoveryManager:
         if self._steps.keep_witnesses(job, missing, error) and job.row.kind == TAIL:
             # what closes meanwhile is added to this job, and others may serve that while its source rests
             not_before = min(not_before, self._clock.now_ms() + int(LATER_SECONDS * 1000))
-        self._end(job, end.status, end.message, not_before=not_before, attempts=end.attempts)
+        counted = 0 if job.heals is not None and end.attempts is None else end.attempts  # due when that rest is lifted
+        self._end(job, end.status, end.message, not_before=not_before, attempts=counted)
 
     def _end(
         self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, attempts: int | None = None
@@ -285,5 +288,5 @@ class RecoveryManager:
 
 
 def _progress(job: OpenJob, page: Page) -> PageStored:
-    absent = [(part.window.start, part.window.end) for part in page.absent]
+    absent = [(part.window.start, part.window.end) for part in page.absent if not part.quiet]
     return PageStored(str(job.series), page.batch.source, len(page.batch.rows), len(page.refused), tuple(absent))

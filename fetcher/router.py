@@ -15,6 +15,7 @@ from fetcher.errors import (
     RateLimited,
     SourceDown,
     SourceError,
+    Stopped,
     most_hopeful,
 )
 from fetcher.gaps import pages
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fetcher.model import Series
     from fetcher.wire import WirePage
 
+MOST_REQUESTS = 20  # for one page, so that little is lost, and nobody waits long, when one of them fails
 SHORT_REST = 5.0  # seconds that a source is waited for: what another gave meanwhile would have to be healed
 
 
@@ -48,6 +50,14 @@ class Served:
     route: str
     proven_ms: int | None
     window: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    start: int | None
+    end: int | None
+    limit: int | None
+    partly: bool
 
 
 class APIRouter:
@@ -84,14 +94,20 @@ class APIRouter:
         line = next(self.lines_for(series), None)
         return line.source if line else None
 
-    def oldest(self, series: Series) -> int:
-        """The oldest open time (ms UTC) that the preferred source of a series serves now; 0 where it serves all."""
-        line = next(self.lines_for(series), None)
-        return 0 if line is None else line.oldest(series)
+    def offers(self, series: Series, above: int | None = None) -> Iterator[tuple[str, int]]:
+        """The sources of a series that offer its timeframe, the best first, with the oldest open time they serve now.
+
+        In ms UTC, 0 where that is all. With `above`, those before that rank; looked up one after the other.
+        """
+        return ((line.source, line.oldest(series)) for line in self.lines_for(series, above))
 
     def omits_empty(self, source: str) -> bool:
         """Whether a source leaves out candles without trades, so that a missing one proves no halt."""
         return self._lines[source].client.capabilities.omits_empty
+
+    def answers_open(self, source: str) -> bool:
+        """Whether an open question finds the source's nearest candle however far it is."""
+        return self._lines[source].client.capabilities.answers_open
 
     def prepare(self, all_series: Sequence[Series]) -> None:
         """Ask side by side what planning asks first of each preferred source: its clock, and which markets it lists.
@@ -136,9 +152,11 @@ class APIRouter:
 
     def candles(
         self, series: Series, start: int | None, end: int | None, limit: int | None = None,
-        *, only: str | None = None, above: int | None = None,
+        *, only: str | None = None, above: int | None = None, partly: bool = False,
     ) -> Served:  # fmt: skip
         """Candles of `[start, end)`, from the first source that can be reached (or from `only`, or of rank < `above`).
+
+        All of it comes, or with `partly` as much of it as one source reaches and gives: `Served.window`.
 
         Raises RateLimited or SourceDown with the earliest time at which it is worth asking again, or the error of the
         configuration (UnknownSymbol, CannotServe, AuthenticationFailed) when no source can serve the series at all.
@@ -148,7 +166,7 @@ class APIRouter:
             if only is not None and line.source != only:
                 continue
             try:
-                return self._candles_soon_from(line, series, start, end, limit)
+                return self._candles_soon_from(line, series, _Wanted(start, end, limit, partly))
             except (SourceDown, RateLimited, CannotServe, AuthenticationFailed) as error:
                 errors.append(error)
         if not errors:
@@ -165,32 +183,40 @@ class APIRouter:
         line = self._lines[source]
         return line.trades(series.symbol, lambda: self._ask_symbols(line))
 
-    def _candles_soon_from(
-        self, line: SourceLine, series: Series, start: int | None, end: int | None, limit: int | None
-    ) -> Served:
+    def _candles_soon_from(self, line: SourceLine, series: Series, wanted: _Wanted) -> Served:
         try:
-            return self._candles_from(line, series, start, end, limit)
+            return self._candles_from(line, series, wanted)
         except RateLimited as error:
             seconds = (error.until_ms - self._clock.now_ms()) / 1000
             if seconds > SHORT_REST or self._clock.wait(self._stop, seconds):
                 raise
-            return self._candles_from(line, series, start, end, limit)
+            return self._candles_from(line, series, wanted)
 
-    def _candles_from(
-        self, line: SourceLine, series: Series, start: int | None, end: int | None, limit: int | None
-    ) -> Served:
+    def _candles_from(self, line: SourceLine, series: Series, wanted: _Wanted) -> Served:
         self._source_now(line)
         market_id = self.market_id(series, line.source)
+        start, end, limit = wanted.start, wanted.end, wanted.limit
         if start is None or end is None or not start:
             answer = self._ask_candles(line, series, market_id, (start, end, limit))
             page = answer.value
             return Served(page, line.source, line.client.route, line.proven_ms(answer.record, page.as_of_ms))
-        window = self._within_reach(line, series, Window(start, end))
+        window = self._within_reach(line, series, Window(start, end), whole=not wanted.partly)
         parts = pages(window, series.grid, _rows_a_request(line, series))
-        answers = [self._ask_candles(line, series, market_id, (part.start, part.end, None)) for part in parts]
+        if wanted.partly and len(parts) > MOST_REQUESTS:  # a page of a source whose pages are far larger
+            parts = parts[:MOST_REQUESTS]
+            window = Window(window.start, parts[-1].end)
+        answers: list[Answer[WirePage]] = []
+        for part in parts:
+            try:
+                answers.append(self._ask_candles(line, series, market_id, (part.start, part.end, None)))
+            except (SourceError, Stopped):
+                if not (wanted.partly and answers):
+                    raise
+                window = Window(window.start, part.start)  # what came is kept; the rest is asked for anew
+                break
         proven = [line.proven_ms(answer.record, answer.value.as_of_ms) for answer in answers]
         known = min((ms for ms in proven if ms is not None), default=None)
-        page = joined([_own(answer.value, part, window) for answer, part in zip(answers, parts, strict=True)])
+        page = joined([_own(answer.value, part, window) for answer, part in zip(answers, parts, strict=False)])
         return Served(page, line.source, line.client.route, known, window)
 
     def _ask_candles(
@@ -202,10 +228,13 @@ class APIRouter:
         return self.ask(line, line.client.capabilities.candle_cost, f"{series} candles", send)
 
     @staticmethod
-    def _within_reach(line: SourceLine, series: Series, window: Window) -> Window:
-        """The part of a window that a source's history reaches back to; raises CannotServe where that is nothing."""
+    def _within_reach(line: SourceLine, series: Series, window: Window, *, whole: bool) -> Window:
+        """The part of a window that a source's history reaches back to.
+
+        Raises CannotServe where that is nothing, or with `whole` not all of it.
+        """
         oldest = line.oldest(series)
-        if oldest >= window.end:
+        if oldest >= window.end or (whole and oldest > window.start):
             raise CannotServe(
                 f"{line.source} reaches back only to {format_utc(oldest)} with {series.timeframe} candles"
             )

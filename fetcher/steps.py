@@ -7,9 +7,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from fetcher.errors import CannotServe, RateLimited, SourceDown, Stopped
+from fetcher.errors import CannotServe, RateLimited, SourceDown, Stopped, UnknownSymbol
 from fetcher.gaps import pages
-from fetcher.lacking import Lack, by_witness
+from fetcher.lacking import Lack, by_witness, with_neighbours
 from fetcher.model import Window
 from fetcher.planner import HEAL, RECHECK
 from fetcher.routes import cheapest
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from fetcher.asking import Asker
     from fetcher.clock import Clock
     from fetcher.jobqueue import JobQueue
+    from fetcher.page import Page
     from fetcher.periods import Period
-    from fetcher.storage import Page, Storage
+    from fetcher.storage import Storage
     from fetcher.writer import OpenJob
 
 LEARN, PAGE, FILE, CONFIRM = "learn", "page", "file", "confirm"
@@ -32,7 +33,7 @@ LEARN, PAGE, FILE, CONFIRM = "learn", "page", "file", "confirm"
 class Task:
     """One question of a job: a page of one window, what a file has of some, or whether `source` lacks some.
 
-    Of a page `source` is the worst that may be asked; None: whoever can be reached.
+    Of a page `source` is the worst that may be asked (None: whoever can be reached), or the one that is to heal.
     """
 
     job: OpenJob
@@ -58,19 +59,20 @@ class JobSteps:
             return [Task(job, LEARN, (job.window,))]
         job.narrow(self._jobs.wanted(job.series))
         if job.row.kind == RECHECK:
-            return [Task(job, CONFIRM, (job.window,))] if job.window else []
-        if job.row.kind == HEAL:
-            job.heals = self._jobs.best_rank(job.series)
+            return self._asked_again(job)
         missing, now = self.missing(job), self._clock.now_ms()
         if missing and self._archive.offer(job.series) is not None:
             job.spent |= self._storage.spent_files(job.series, now)
-        lacks = self._storage.lacks(job.series, now) if missing else []
-        return self._pages_of(job, by_witness(missing, lacks, job.series.sources))
+        if job.row.kind == HEAL:
+            return self._pages_of(job, [(window, self._healer(job, window)) for window in missing])
+        if missing:
+            job.lacks += self._storage.lacks(job.series, now)  # what an earlier run was told already is confirmed now
+        return self.confirming(job, missing)
 
     def confirming(self, job: OpenJob, holes: list[Window]) -> list[Task]:
         """Ask for what is still missing those sources whose pages lacked it; a page of what nobody was asked for."""
         parts = by_witness(holes, job.lacks, job.series.sources)
-        tasks = self._pages_of(job, [part for part in parts if part[1] is None])
+        tasks = self._pages_of(job, [(window, self._healer(job, window)) for window, source in parts if source is None])
         lacked: dict[str, list[Window]] = {}
         for window, source in parts:
             if source is not None:
@@ -89,32 +91,56 @@ class JobSteps:
         if task.period is not None:
             job.spent.add(task.period)
             return self._archive.page(series, task.period, task.windows)
-        above = None if job.heals is None else job.heals + 1
-        if task.kind == PAGE:
-            if task.source is not None:
-                above = min(series.sources.index(task.source) + 1, len(series.sources) if above is None else above)
-            page = self._asker.page(series, task.windows[0], above)
-            job.lacks.append(Lack(page.asked or task.windows[0], page.batch.source))
-            return page
-        if job.row.kind == RECHECK:  # what a worse source has is no answer to whether the better one has it now
-            rank = self._storage.absent_rank(series, task.windows[0])
-            above = None if rank is None else rank + 1
-            return self._asker.absence(
-                series, task.windows, self._storage.answers(series, task.windows[0]), above=above
-            )
-        if len(task.windows) > 1:
-            return self._asker.absence(series, task.windows, 1, only=task.source)
-        hole = self._storage.absent_around(series, task.windows[0], task.source)
-        return self._asker.absence(series, [hole], max(1, self._storage.answers(series, hole)), only=task.source)
+        try:
+            return self._page(task) if task.kind == PAGE else self._proof(task)
+        except UnknownSymbol:
+            if job.heals is not None and task.source is not None:
+                self._jobs.note_unserved(series, task.source)
+            raise
+
+    def _page(self, task: Task) -> Page:
+        job, series, window = task.job, task.job.series, task.windows[0]
+        if job.heals is not None:
+            page = self._asker.page(series, window, only=task.source)
+        else:
+            above = None if task.source is None else series.sources.index(task.source) + 1
+            page = self._asker.page(series, window, above)
+        job.lacks.append(Lack(page.asked or window, page.batch.source))
+        return page
+
+    def _proof(self, task: Task) -> Page:
+        series, windows = task.job.series, task.windows
+        answers = self._storage.answers(series, Window(windows[0].start, windows[-1].end)) if len(windows) == 1 else 0
+        if task.job.row.kind != RECHECK:
+            return self._asker.absence(series, windows, max(1, answers), only=task.source)
+        # what a worse source has is no answer to whether the better one has it now
+        above = None if task.source is None else series.sources.index(task.source) + 1
+        return self._asker.absence(series, windows, answers, above=above)
 
     def missing(self, job: OpenJob) -> list[Window]:
-        """What coverage does not explain of a job's window; of one that heals, what worse sources stand for.
+        """What coverage does not explain of a job's window; of one that heals, what better sources are to be asked for.
 
-        What the better source no longer reaches back to stays as it is.
+        What these no longer reach back to stays as it is.
         """
-        if job.heals is not None:
-            job.narrow(self._jobs.reach(job.series))
+        if job.row.kind == HEAL:
+            job.heals = self._jobs.healers(job.series)
         return self._storage.missing(job.series, job.window, job.heals, self._clock.now_ms())
+
+    def _asked_again(self, job: OpenJob) -> list[Task]:
+        """The absences of a job that are due, in pieces; what nobody reaches back to is not asked about again."""
+        series, tasks = job.series, list[Task]()
+        for window, source in self._storage.due_absences(series, job.window, self._clock.now_ms()):
+            if not self._jobs.reaches(series, with_neighbours([window], series.grid).start, source):
+                self._storage.ask_no_more(series, window)
+                continue
+            groups = self._asker.questions(series, [window], source or series.sources[0])
+            tasks += [Task(job, CONFIRM, group, source) for group in groups]
+        return tasks
+
+    @staticmethod
+    def _healer(job: OpenJob, window: Window) -> str | None:
+        """Who is to heal a window: the best that reaches it. None for a job that does not heal."""
+        return next((each.source for each in job.heals or () if each.oldest_ms <= window.start), None)
 
     def keep_witnesses(self, job: OpenJob, missing: list[Window], error: Exception) -> bool:
         """Before a job goes back: keep in the database who lacked what, where a later attempt could ask others.
@@ -122,7 +148,7 @@ class JobSteps:
         Whether it now waits for a source of which others are no substitute. A source that cannot tell is no witness.
         """
         series, now = job.series, self._clock.now_ms()
-        if len(series.sources) == 1 or not missing:
+        if not missing:
             return False
         if isinstance(error, CannotServe):
             self._storage.forget_lacks(series, job.window, now)
@@ -141,7 +167,7 @@ class JobSteps:
 
         Holes that whoever is asked leaves by the dozen are fetched as they are confirmed: many with one question.
         """
-        slots, grid, best = self._jobs.page_slots(job.series), job.series.grid, self._jobs.best(job.series)
+        grid, best = job.series.grid, self._jobs.best(job.series)
         offer = self._archive.offer(job.series, job.spent)
         tasks: list[Task] = []
         for worst, some in groupby(parts, key=itemgetter(1)):
@@ -151,7 +177,8 @@ class JobSteps:
                 mix = cheapest(holes, grid, offer)
                 tasks += [Task(job, FILE, windows, worst, period) for period, windows in mix.files]
                 holes = list(mix.pages)
-            groups = [(hole,) for hole in holes] if asked is None else self._asker.questions(job.series, holes, asked)
+            slots = self._jobs.page_slots(job.series, worst if job.heals is not None else None)
+            groups = [(hole,) for hole in holes] if asked is None else self._asker.together(job.series, holes, asked)
             for group in groups:
                 hull = Window(group[0].start, group[-1].end)
                 tasks += [Task(job, PAGE, (page,), worst) for page in pages(hull, grid, slots)]

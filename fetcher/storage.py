@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,73 +13,29 @@ from db.locks import alone, series_lock
 from db.retrying import retried
 from db.revisions import keep_revisions
 from db.series import ensure_sources
+from fetcher import neighbours
+from fetcher.covering import cover_absent, cover_stored
 from fetcher.filenotes import spent, write
 from fetcher.gaps import GapDetector
 from fetcher.healing import unhealed
 from fetcher.lacking import forget, recall, remember
 from fetcher.merging import decide
 from fetcher.model import Window
-from fetcher.resilience.retry import recheck_delay
+from fetcher.page import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection, Engine
 
-    from fetcher.filenotes import FileNote
+    from db.candles import Times
+    from db.intervals import Interval
+    from fetcher.healing import Healer
     from fetcher.lacking import Lack
-    from fetcher.model import CandleBatch, Rows, Series
+    from fetcher.model import Rows, Series
+    from fetcher.page import Closing, Page
     from fetcher.periods import Period
     from fetcher.validation import Refused
-
-    Slots = Callable[[int, int], int]
-    Times = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """A window proven to hold no candles: how many answers agreed, and what they were (JSON-able)."""
-
-    window: Window
-    answers: int
-    evidence: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What one task brought, ready to store: candles, what was refused with its reason, and windows proven empty."""
-
-    batch: CandleBatch
-    refused: tuple[Refused, ...] = ()
-    absent: tuple[Absent, ...] = ()
-    traded_not: tuple[Window, ...] = ()  # of a source that leaves out candles without trades: covered, without rows
-    asked: Window | None = None  # of a page of candles: the window that its source answered for
-    closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
-    file: FileNote | None = None  # of an archive's file: what is to be noted of it
-
-
-@dataclass(slots=True)
-class Stored:
-    """What a commit did: rows new, changed and already there, and per closed job the windows still missing."""
-
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    refused: int = 0
-    missing: dict[int, list[Window]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """A job whose last page is in this commit: done when coverage leaves nothing of its window.
-
-    With `heals`, a rank: when nothing of it is left to sources ranked worse.
-    """
-
-    job_id: int
-    series: Series
-    window: Window
-    heals: int | None = None
 
 
 class Storage:
@@ -108,42 +63,34 @@ class Storage:
         return stored
 
     @retried
-    def missing(self, series: Series, window: Window, heals: int | None = None, now_ms: int = 0) -> list[Window]:
-        """The slots of `window` that coverage does not explain; with `heals`, those that worse sources stand for."""
+    def missing(
+        self, series: Series, window: Window, heals: Sequence[Healer] | None = None, now_ms: int = 0
+    ) -> list[Window]:
+        """The slots of `window` that coverage does not explain; with `heals`, those that these are to be asked for."""
         with reading(self._engine) as connection:
             return self._left(connection, series, window, heals, now_ms)
 
     @retried
-    def open_times(self, series: Series, window: Window, source: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def open_times(self, series: Series, window: Window, source: str) -> Times:
         """Open times of the candles of `source` stored inside `window`: int64 ms UTC, ascending."""
         with reading(self._engine) as connection:
-            rows = candles.read(connection, series.id, window.start, window.end)
-            times: np.ndarray[tuple[int], np.dtype[np.int64]] = rows["open_time"][
-                rows["source_id"] == self._source_id(connection, source)
-            ]
-        return times
+            return neighbours.open_times(connection, series.id, window, self._source_id(connection, source))
 
     @retried
-    def has_after(self, series: Series, ms: int) -> bool:
-        """Whether a candle at or after `ms` is stored."""
+    def has_after(self, series: Series, ms: int, source: str) -> bool:
+        """Whether a candle of `source` at or after `ms` is stored."""
         with reading(self._engine) as connection:
-            return candles.after(connection, series.id, ms) is not None
+            return neighbours.after(connection, series.id, ms, self._source_id(connection, source)) is not None
 
     @retried
     def nearest(self, series: Series, hole: Window, source: str, slots: int) -> tuple[int | None, int | None]:
         """The stored candles next to a hole, before and after it: open times in ms UTC.
 
-        Those of `source` within `slots` slots, since it need not have another's; else of anybody, however far.
+        Those of `source`, since it need not have another's, looked for within `slots` slots first; else anybody's.
         """
-        grid = series.grid
-        start, end = grid.advance(grid.floor(hole.start), -slots), grid.advance(grid.ceil(hole.end), slots)
-        before = self.open_times(series, Window(start, hole.start), source)
-        after = self.open_times(series, Window(hole.end, end), source)
         with reading(self._engine) as connection:
-            return (
-                int(before[-1]) if len(before) else candles.before(connection, series.id, hole.start),
-                int(after[0]) if len(after) else candles.after(connection, series.id, hole.end),
-            )
+            own = self._source_id(connection, source)
+            return neighbours.nearest(connection, series, hole, own, slots)
 
     @retried
     def spent_files(self, series: Series, now_ms: int) -> set[Period]:
@@ -153,9 +100,7 @@ class Storage:
 
     @retried
     def lacks(self, series: Series, now_ms: int) -> list[Lack]:
-        """Which of several sources lacked what of a series in the last day and could not be asked to confirm it."""
-        if len(series.sources) == 1:
-            return []
+        """Which source lacked what of a series in the last day and could not be asked to confirm it."""
         with reading(self._engine) as connection:
             return recall(connection, series, now_ms)
 
@@ -180,37 +125,42 @@ class Storage:
         Candles of a worse source may be there all the same: those that the better one was asked to heal and lacks.
         """
         with reading(self._engine) as connection:
-            known = coverage.read(connection, series.id, window.start, window.end)
-        return min((i.answers for i in known if i.answers is not None), default=0)
+            known = _inside(coverage.read(connection, series.id, window.start, window.end), window)
+        return min((each.answers or 0 for each, _ in known), default=0)
 
     @retried
-    def absent_rank(self, series: Series, window: Window) -> int | None:
-        """The rank of the source that is proven to have nothing in `window`; None where none is."""
+    def due_absences(self, series: Series, window: Window, now_ms: int) -> list[tuple[Window, str | None]]:
+        """What is absent in `window` and due to be asked again, with its source (None: one no longer configured)."""
         with reading(self._engine) as connection:
-            known = coverage.read(connection, series.id, window.start, window.end)
+            known = _inside(coverage.read(connection, series.id, window.start, window.end), window)
             ranks = self._ranks(connection, series)
-        return min((ranks[i.source_id] for i in known if i.state == "absent" and i.source_id in ranks), default=None)
+        return [
+            (part, series.sources[ranks[each.source_id]] if each.source_id in ranks else None)
+            for each, part in known
+            if each.state == coverage.ABSENT and each.recheck_at is not None and each.recheck_at <= now_ms
+        ]
 
     @retried
-    def absent_around(self, series: Series, window: Window, source: str | None = None) -> Window:
-        """`window` widened by the absent coverage that touches it; with `source`, by its own."""
-        with reading(self._engine) as connection:
-            known = coverage.read(connection, series.id, window.start - 1, window.end + 1)
-            own = None if source is None else self._source_id(connection, source)
-        absent = [i for i in known if i.state == "absent" and own in {None, i.source_id}]
-        start = min((i.start_ms for i in absent if i.end_ms == window.start), default=window.start)
-        return Window(start, max((i.end_ms for i in absent if i.start_ms == window.end), default=window.end))
-
-    def _missing(self, connection: Connection, series: Series, window: Window) -> list[Window]:
-        covered = coverage.read(connection, series.id, window.start, window.end)
-        return GapDetector(series.grid).missing(window, [Window(i.start_ms, i.end_ms) for i in covered])
+    def ask_no_more(self, series: Series, window: Window) -> None:
+        """Let what is absent in `window` be so for good: nobody who could say otherwise reaches back to it."""
+        with writing(self._engine) as connection:
+            alone(connection, series_lock(series.id))
+            known = _inside(coverage.read(connection, series.id, window.start, window.end), window)
+            settled = [
+                replace(each, start_ms=part.start, end_ms=part.end, recheck_at=None)
+                for each, part in known
+                if each.state == coverage.ABSENT
+            ]
+            coverage.cover(connection, series.id, settled, lambda start, end: series.grid.count(Window(start, end)))
 
     def _left(
-        self, connection: Connection, series: Series, window: Window, heals: int | None, now_ms: int
+        self, connection: Connection, series: Series, window: Window, heals: Sequence[Healer] | None, now_ms: int
     ) -> list[Window]:
+        covered = coverage.read(connection, series.id, window.start, window.end)
         if heals is None:
-            return self._missing(connection, series, window)
-        return unhealed(connection, series, window, self._ranks(connection, series), heals, now_ms)
+            return GapDetector(series.grid).missing(window, [Window(i.start_ms, i.end_ms) for i in covered])
+        waiting = unhealed(covered, self._ranks(connection, series), heals, now_ms)
+        return [inside for part, _ in waiting if (inside := part.intersect(window))]
 
     def _ranks(self, connection: Connection, series: Series) -> dict[int, int]:
         return {self._source_id(connection, name): rank for rank, name in enumerate(series.sources)}
@@ -224,14 +174,9 @@ class Storage:
         series, source, route = pages[0].batch.series, pages[0].batch.source, pages[0].batch.route
         source_id = self._source_id(connection, source)
         ranks = self._ranks(connection, series)
-        grid = series.grid
-
-        def slots(start: int, end: int) -> int:
-            return grid.count(Window(start, end))
-
         for page in pages:  # first: what another page of this commit stored wins over it
             for absent in page.absent:
-                self._cover_absent(connection, page, absent, source_id, slots, now_ms)
+                cover_absent(connection, series, absent, source_id, route, ranks, now_ms)
         held: list[Rows] = []
         for page in sorted(pages, key=_first_open_time):
             existing = _existing(connection, series.id, page.batch.rows)
@@ -245,60 +190,14 @@ class Storage:
             stored.changed += len(merge.replaced)
             stored.unchanged += len(page.batch.rows) - len(merge.write)
             stored.refused += len(page.refused)
-        for page in pages:
-            sparse = [coverage.Interval(w.start, w.end, coverage.STORED, 0, source_id, route) for w in page.traded_not]
-            if sparse:
-                coverage.cover(connection, series.id, sparse, slots)
-        self._cover_stored(connection, series, np.concatenate(held), source_id, route, slots)
+        cover_stored(connection, series, np.concatenate(held), source_id, route)
         _keep_papers(connection, pages, source_id, now_ms)
 
-    @staticmethod
-    def _cover_stored(
-        connection: Connection,
-        series: Series,
-        rows: Rows,
-        source_id: int,
-        route: str,
-        slots: Slots,
-        **proof: Any,  # noqa: ANN401 (the last fields of an Interval)
-    ) -> None:
-        intervals = [
-            coverage.Interval(w.start, w.end, coverage.STORED, slots(w.start, w.end), source_id, route, **proof)
-            for w in GapDetector(series.grid).runs(_once(rows["open_time"]))
-        ]
-        if intervals:
-            coverage.cover(connection, series.id, intervals, slots)
 
-    def _cover_absent(
-        self, connection: Connection, page: Page, absent: Absent, source_id: int, slots: Slots, now_ms: int
-    ) -> None:
-        """Cover a window as absent, but for candles that are there all the same: those stay their sources'."""
-        series, window = page.batch.series, absent.window
-        there = candles.read(connection, series.id, window.start, window.end)
-        evidence = json.dumps(absent.evidence)
-        recheck_at = now_ms + int(recheck_delay(absent.answers) * 1000)
-        for other in np.unique(there["source_id"]):
-            self._cover_stored(
-                connection,
-                series,
-                there[there["source_id"] == other],
-                int(other),
-                page.batch.route,
-                slots,
-                evidence=evidence,
-                answers=absent.answers,
-                checked_at=now_ms,
-                recheck_at=recheck_at,
-            )
-        empty = GapDetector(series.grid).holes(window, there["open_time"]) if len(there) else [window]
-        intervals = [
-            coverage.Interval(
-                w.start, w.end, coverage.ABSENT, 0, source_id, page.batch.route,
-                evidence=evidence, answers=absent.answers, checked_at=now_ms, recheck_at=recheck_at,
-            )
-            for w in empty
-        ]  # fmt: skip
-        coverage.cover(connection, series.id, intervals, slots)
+def _inside(intervals: Iterable[Interval], window: Window) -> list[tuple[Interval, Window]]:
+    """The intervals that reach into a window, each with the part of it."""
+    parts = ((each, Window(each.start_ms, each.end_ms).intersect(window)) for each in intervals)
+    return [(each, part) for each, part in parts if part]
 
 
 def _existing(connection: Connection, series_id: int, rows: Rows) -> Rows:

@@ -9,13 +9,14 @@ from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING
 
 from fetcher.model import Window
-from fetcher.storage import Closing, Page, Stored
+from fetcher.page import Closing, Page, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from db.jobs import JobRow
     from fetcher.clock import Clock
+    from fetcher.healing import Healer
     from fetcher.lacking import Lack
     from fetcher.model import Series
     from fetcher.periods import Period
@@ -35,7 +36,7 @@ class OpenJob:
         self.window = Window(job.start_ms, job.end_ms)
         self.error: Exception | None = None
         self.confirming = False
-        self.heals: int | None = None  # of a job that heals: the rank of the source that is to stand for its window
+        self.heals: tuple[Healer, ...] | None = None  # of a job that heals: who may be asked for its window
         self.progressed = False
         self.goes_on_unlisted = False
         self.refused: Refused | None = None
@@ -64,7 +65,7 @@ class OpenJob:
 
     def bring(self, page: Page) -> None:
         """Note that a page of it was stored; one with candles or a proof is progress."""
-        self.progressed = self.progressed or bool(len(page.batch.rows) or page.absent or page.traded_not)
+        self.progressed = self.progressed or bool(len(page.batch.rows) or page.absent)
         self.refused = page.refused[-1] if page.refused else None
 
     def expect(self, pages: int) -> None:

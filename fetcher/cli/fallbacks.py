@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -25,7 +26,8 @@ def fallback_windows(
     """Each stored window of a series that its preferred source did not serve, as JSON-able values. Pure.
 
     With the heal jobs that overlap it: since when the first of them waits, when the next is due (ms UTC; None where it
-    was given up, or none is planned), and the last error. `jobs` are open ones of the series, `names` sources by id.
+    was given up, or none is planned), and the last error; also who was asked to heal it and is proven to lack it, and
+    when that is asked again. `jobs` are open ones of the series, `names` sources by id.
     """
     heals = [job for job in jobs if job.kind == HEAL]
     found = []
@@ -47,6 +49,8 @@ def fallback_windows(
                 "waiting_since_ms": min((job.created_ms for job in mine), default=None),
                 "due_ms": min(due, default=None),
                 "reason": next((job.last_error for job in mine if job.last_error), None),
+                "lacking": None if interval.evidence is None else json.loads(interval.evidence).get("source"),
+                "asked_again_ms": interval.recheck_at,
             }
         )
     return found
@@ -70,8 +74,10 @@ def put_fallbacks(windows: Sequence[Mapping[str, Any]], now_ms: int) -> None:
 
 def _waits(each: Mapping[str, Any], now_ms: int) -> str:
     reason = f": {each['reason']}" if each["reason"] else ""
+    if not each["jobs"] and each["lacking"] is not None and (each["asked_again_ms"] or 0) > now_ms:
+        return f"{each['lacking']} has none of it, asked again at {utc(each['asked_again_ms'])}"
     if not each["jobs"]:
-        return "no job yet: a run plans one when the preferred source can serve it"
+        return "no job yet: a run plans one when a better source can serve it"
     if each["due_ms"] is None:
         return f"given up{reason}"
     return ("by the next run" if each["due_ms"] <= now_ms else f"from {utc(each['due_ms'])} on") + reason

@@ -3,8 +3,9 @@
 JSON: `{"gaps": [{"symbol", "timeframe", "start_ms", "end_ms", "missing", "why": [{"status", "jobs", "reason"}]}]}` with
 status queued, leased, failed or unplanned; with --absent also `"absent": [{"symbol", "timeframe", "start_ms", "end_ms",
 "slots", "source", "answers", "checked_ms", "recheck_ms", "evidence"}]`, with --fallback `"fallback": [{"symbol",
-"timeframe", "start_ms", "end_ms", "rows", "source", "preferred", "jobs", "waiting_since_ms", "due_ms", "reason"}]`.
-`"unfetched": [{"symbol", "timeframe", "reason"}]` are series of which nothing is known yet.
+"timeframe", "start_ms", "end_ms", "rows", "source", "preferred", "jobs", "waiting_since_ms", "due_ms", "reason",
+"lacking": who is proven to have none of it, "asked_again_ms"}]`. `"quiet"` counts the slots without a trade at a source
+that sends no candle then, `"unfetched": [{"symbol", "timeframe", "reason"}]` are series of which nothing is known yet.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from fetcher.cli.choose import chosen, configured_series
 from fetcher.cli.endpoints import endpoint_states
 from fetcher.cli.fallbacks import fallback_windows, put_fallbacks
 from fetcher.cli.show import put_json, put_table, utc
+from fetcher.cli.standing import quiet_slots
 from fetcher.cli.unfetched import sentences, unfetched
 from fetcher.gaps import GapDetector, subtract
 from fetcher.model import Window
@@ -68,7 +70,9 @@ def gaps(
     with call.database() as engine, reading(engine) as connection:
         wanted = chosen(configured_series(connection, call.config), symbol, timeframe)
         open_jobs = _open_jobs(connection)
-        holes = _holes(wanted, coverage.read_all(connection), open_jobs)
+        covered = coverage.read_all(connection)
+        holes = _holes(wanted, covered, open_jobs)
+        quiet = sum(quiet_slots(series, covered.get(series.id, ())) for series in wanted)
         now, last = call.clock.now_ms(), next(iter(state.recent_runs(connection, 1)), None)
         states = endpoint_states(endpoints.read_all(connection), call.config, now)
         new = unfetched(wanted, open_jobs, states, last, now)
@@ -76,13 +80,14 @@ def gaps(
         if fallback:
             more["fallback"] = _fallbacks(connection, wanted, open_jobs, now)
     if call.as_json:
-        put_json({"gaps": holes, "unfetched": new} | more)
+        put_json({"gaps": holes, "quiet": quiet, "unfetched": new} | more)
         return 0
     if holes:
         put_table(["symbol", "tf", "from", "to", "#missing", "why"], [_gap_row(hole) for hole in holes])
     elif len(new) < len(wanted):
         others = " in the others" if new else ""
-        typer.echo(f"No gaps{others}: every slot up to the last close is stored or proven absent.")
+        known = f"stored, quiet ({quiet:,}: no trades) or proven absent" if quiet else "stored or proven absent"
+        typer.echo(f"No gaps{others}: every slot up to the last close is {known}.")
     for line in sentences(new):
         typer.echo(line)
     if absent:

@@ -26,9 +26,10 @@ class Standing:
     """One series; times in ms UTC, everything else in candles or slots.
 
     Everything is about the wanted range `[from_ms, until_ms)`: `stored` counts its rows, `by_source` the same by who
-    served them, `fallback_rows` those of others than the preferred source; `missing` = `queued` + `failed` +
-    `unplanned`. `until_ms`, `expected` and `missing` are None as long as no run has learnt what there could be
-    (`unfetched`). `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
+    served them, `fallback_rows` those of others than the preferred source, `quiet` the slots without a candle at a
+    source that leaves out those without trades. `expected` = `stored` + `quiet` + `absent` + `missing`, and `missing` =
+    `queued` + `failed` + `unplanned`. `until_ms`, `expected` and `missing` are None as long as no run has learnt what
+    there could be (`unfetched`). `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
     """
 
     series: Series
@@ -49,6 +50,7 @@ class Standing:
     last_error: str | None
     unfetched: bool = False
     fallback_rows: int = 0
+    quiet: int = 0
 
     @property
     def complete(self) -> float | None:
@@ -101,6 +103,17 @@ def standing(
         last_error=next((job.last_error for job in sorted(jobs, key=_failed_first) if job.last_error), None),
         unfetched=new,
         fallback_rows=by_source.total() - by_source[series.sources[0]],
+        quiet=quiet_slots(series, covered),
+    )
+
+
+def quiet_slots(series: Series, covered: Iterable[Interval]) -> int:
+    """The slots of the wanted range without a candle, at a source that leaves out those without trades."""
+    wanted = wanted_window(series)
+    return sum(
+        series.grid.count(wanted.intersect(Window(each.start_ms, each.end_ms))) - _rows_within(wanted, each, series)
+        for each in covered
+        if each.state == STORED
     )
 
 

@@ -2,10 +2,11 @@
 
 JSON: `{"series": [{"symbol", "timeframe", "from_ms", "until_ms", "stored", "by_source": {name: rows}, "expected",
 "absent", "missing", "queued", "failed", "unplanned", "complete": 0…1, "newest_ms", "lag_ms", "jobs_waiting",
-"jobs_failed", "last_error", "unfetched", "fallback_rows"}], "total": {"stored", "expected", "absent", "missing",
-"unfetched": series, "fallback_rows", "complete"}, "sources": [as in `sources`], "last_run": {"kind", "started_ms",
-"ended_ms", "outcome", "exit_code"} or null}`. Of series that are `unfetched` nothing is known: `expected` and `missing`
-are null, `complete` is 0; the total's `complete` is null while there are some among others.
+"jobs_failed", "last_error", "unfetched", "fallback_rows", "quiet"}], "total": {"stored", "expected", "quiet", "absent",
+"missing", "unfetched": series, "fallback_rows", "complete"}, "sources": [as in `sources`], "last_run": {"kind",
+"started_ms", "ended_ms", "outcome", "exit_code"} or null}`. `quiet` slots had no trade, at a source that sends no
+candle then: `expected` = `stored` + `quiet` + `absent` + `missing`. Of series that are `unfetched` nothing is known:
+`expected` and `missing` are null, `complete` is 0; the total's `complete` is null while there are some among others.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ _LONGEST_ERROR = 70  # per series; what is wrong with a source stands below the 
 def status(ctx: typer.Context) -> int:
     """Show how far each series is, and what it lacks.
 
-    What is stored and from whom, how much of it by others than the preferred source, what is proven absent, what is
-    missing and why. Reads coverage, never the candles, so it is as quick for a billion rows as for one.
+    What is stored and from whom, how much of it by others than the preferred source, what had no trades at a source
+    that sends no candle then (quiet), what is proven absent, what is missing and why. Reads coverage, never the
+    candles, so it is as quick for a billion rows as for one.
 
     Example: python -m fetcher status
     """
@@ -68,7 +70,7 @@ def status(ctx: typer.Context) -> int:
 
 def _put(places: Sequence[Standing], states: Sequence[EndpointState], last: RunRow | None) -> None:
     columns = ["symbol", "tf", "from", "last close", "#stored", "by source"]
-    columns += ["#fallback", "#absent", "#missing", "#complete", "#lag"]
+    columns += ["#fallback", "#quiet", "#absent", "#missing", "#complete", "#lag"]
     rows = [_row(place) for place in places]
     if len(rows) > 1:
         rows.append(_total_row(places))
@@ -90,17 +92,17 @@ def _row(place: Standing) -> tuple[object, ...]:
     return (
         place.series.symbol, place.series.timeframe.name, utc(place.from_ms), utc(place.until_ms), place.stored,
         " ".join(f"{name} {rows:,}" for name, rows in place.by_source.items()) or "-", place.fallback_rows,
-        place.absent, _known(place.missing), percent(place.complete), lag, why(place),
+        place.quiet, place.absent, _known(place.missing), percent(place.complete), lag, why(place),
     )  # fmt: skip
 
 
 def _total_row(places: Sequence[Standing]) -> tuple[object, ...]:
     stored, absent = sum(p.stored for p in places), sum(p.absent for p in places)
-    fallback = sum(p.fallback_rows for p in places)
+    fallback, quiet = sum(p.fallback_rows for p in places), sum(p.quiet for p in places)
     missing, new = sum(p.missing or 0 for p in places), sum(p.unfetched for p in places)
     share, words = _share(places), f"{new} series never fetched" if new else ""
     shown = "?" if new and share is None else percent(share)
-    return ("all", "", "", "", stored, "", fallback, absent, "?" if new else missing, shown, "", words)
+    return ("all", "", "", "", stored, "", fallback, quiet, absent, "?" if new else missing, shown, "", words)
 
 
 def _known(slots: int | None) -> object:
@@ -153,6 +155,7 @@ def _as_json(places: Sequence[Standing], states: Sequence[EndpointState], last: 
         "total": {
             "stored": sum(p.stored for p in places),
             "expected": sum(p.expected or 0 for p in places),
+            "quiet": sum(p.quiet for p in places),
             "absent": sum(p.absent for p in places),
             "missing": sum(p.missing or 0 for p in places),
             "unfetched": sum(p.unfetched for p in places),

@@ -69,7 +69,9 @@ class Capabilities:
     (a source that counts by the second must not be asked a minute's worth at once). `time_cost` or `symbols_cost` 0
     means that it has no such question. `look_back` is how far back it serves a timeframe, `max_span` the longest
     window of one request, both in ms (not named: to the listing, and as many rows as a request holds). `has_volume`:
-    whether rows carry a base volume; `omits_empty`: whether candles without trades are left out of its answers.
+    whether rows carry a base volume; `omits_empty`: whether candles without trades are left out of its answers;
+    `answers_open`: whether a question with an open side finds the nearest candle, however far. `since` is the first
+    open time that it ever serves of a timeframe, ms UTC (not named: the listing).
     """
 
     timeframes: frozenset[str]
@@ -80,9 +82,11 @@ class Capabilities:
     weight_per_minute: int
     budget_ms: int = 60_000
     look_back: Mapping[str, int] = field(default_factory=dict)
+    since: Mapping[str, int] = field(default_factory=dict)
     max_span: Mapping[str, int] = field(default_factory=dict)
     has_volume: bool = True
     omits_empty: bool = False
+    answers_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

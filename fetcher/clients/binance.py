@@ -126,6 +126,7 @@ class BinanceAPIClient(BaseAPIClient):
             time_cost=1,
             symbols_cost=20,
             weight_per_minute=weight_per_minute,
+            answers_open=True,
         )
         # Limits are per asking address: every mirror draws on the same budget.
         self.endpoints = endpoints_of(source, {url.rstrip("/"): url.rstrip("/") for url in base_urls}, ways(proxies))

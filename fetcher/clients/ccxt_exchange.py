@@ -103,6 +103,7 @@ class CcxtAPIClient(BaseAPIClient):
             look_back=look_back(self._exchange_id, names),
             max_span={name: rows * Timeframe(name).ms for name in names},
             omits_empty=self._exchange_id not in SENDS_EMPTY,
+            answers_open=self._exchange_id in FORWARD,
         )
 
     def market_id(self, symbol: str) -> str:

@@ -101,6 +101,7 @@ class CoinGeckoAPIClient(BaseAPIClient):
             symbols_cost=1,
             weight_per_minute=calls_per_minute or CALLS_PER_MINUTE[access.plan],
             look_back=_LOOK_BACK,
+            since=dict.fromkeys(_PAID_INTERVALS, _PAID_SINCE) if paid else {},
             max_span=MappingProxyType(dict(_LOOK_BACK) | (dict(_PAID_SPANS) if paid else {})),
             has_volume=False,
         )

@@ -119,3 +119,30 @@ def test_coverage_that_contradicts_itself_is_taken_back(world: World) -> None:
     assert asked_again(world) == {("BTCUSDT", "1m"): slots}
     assert world.coverage("BTC/USDT", "1m") == before
     assert told(look(world)) == []
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_candles_of_another_source_are_not_counted_as_its_own(world: World, sparse: bool) -> None:  # noqa: FBT001 (a table's column)
+    """Whoever put them there, coverage speaks for one source: named, taken back and asked for again, nothing else."""
+    series, before = world.series("BTC/USDT", "1m"), world.coverage("BTC/USDT", "1m")
+    strange = [Window(FIRST + at * MINUTE, FIRST + (at + 2) * MINUTE) for at in (100, 300)]
+    if sparse:
+        delete(world, "BTC/USDT", "1m", *(FIRST + (500 + slot) * MINUTE for slot in range(5)))
+        world.change(
+            "UPDATE coverage SET rows = rows - 5 WHERE series_id = :series AND start_ms = :start",
+            series=series.id, start=FIRST,
+        )  # fmt: skip
+    world.change("INSERT INTO sources (id, name) VALUES (77, 'other')")
+    for run in strange:
+        world.change(
+            "UPDATE candles SET source_id = 77 WHERE series_id = :series AND open_time >= :start AND open_time < :end",
+            series=series.id, start=run.start, end=run.end,
+        )  # fmt: skip
+    report = look(world, repair=True)
+    assert told(report) == [("BTC/USDT 1m", "rows_of_others", run, 2) for run in strange]
+    assert report.sound
+    assert [kind for _, kind, *_ in told(look(world))] == ["rows_uncovered"] * 2
+    assert asked_again(world) == {("BTCUSDT", "1m"): slots_of(strange, "1m")}
+    assert told(look(world)) == []
+    if not sparse:
+        assert world.coverage("BTC/USDT", "1m") == before

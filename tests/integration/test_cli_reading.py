@@ -44,7 +44,7 @@ def test_status_shows_what_is_there(line: CommandLine) -> None:
     said = line.command("status")
     assert said.code == 0, said
     words = " ".join(said.out.splitlines()[3].split())
-    assert words == "ETH/USDT 1h 2026-05-01T00:00Z 2026-06-01T00:00Z 742 binance 742 0 2 0 100 % 30 s"
+    assert words == "ETH/USDT 1h 2026-05-01T00:00Z 2026-06-01T00:00Z 742 binance 742 0 0 2 0 100 % 30 s"
     assert "is reachable" in said.out
     assert said.err == ""
 

@@ -16,8 +16,9 @@ from db.revisions import read_revisions
 from db.series import WantedSeries, read_series, set_closed_until, set_listing, sync_series
 from fetcher.jobqueue import as_series
 from fetcher.model import ANOMALY, CANDLE, HOUR, OFF_GRID, CandleBatch, Window, empty_rows
+from fetcher.page import Absent, Page
 from fetcher.release import Released, candle_of, release
-from fetcher.storage import Absent, Page, Storage
+from fetcher.storage import Storage
 from fetcher.validation import DataValidator, snap
 from fetcher.wire import WIRE, Spoiled, WirePage
 

@@ -16,7 +16,8 @@ from db.revisions import Revision, read_revisions
 from db.series import WantedSeries, read_series, sync_series
 from fetcher.jobqueue import as_series
 from fetcher.model import CANDLE, HOUR, CandleBatch, Window, empty_rows
-from fetcher.storage import Absent, Closing, Page, Storage, Stored
+from fetcher.page import Absent, Closing, Page, Stored
+from fetcher.storage import Storage
 from fetcher.validation import Refused
 
 if TYPE_CHECKING:
@@ -178,21 +179,57 @@ def test_a_commit_that_fails_leaves_nothing(engine: Engine, btc: Series) -> None
 
 
 def test_answers_about_an_absence_are_counted(engine: Engine, btc: Series) -> None:
-    """A window knows how many answers agreed on it, and an absence how far it reaches."""
+    """A window knows how many answers agreed on all of it; what merely touches it says nothing."""
     storage = Storage(engine)
     storage.commit([page(btc, fetched(0), absent=((1, 3), (3, 5)))], [], T0)
     middle = Window(T0 + 2 * HOUR, T0 + 3 * HOUR)
     assert storage.answers(btc, middle) == 3
     assert storage.answers(btc, Window(T0 + 7 * HOUR, T0 + 8 * HOUR)) == 0
-    assert storage.absent_around(btc, Window(T0 + 5 * HOUR, T0 + 6 * HOUR)) == Window(T0 + 3 * HOUR, T0 + 6 * HOUR)
+    assert storage.answers(btc, Window(T0 + 5 * HOUR, T0 + 6 * HOUR)) == 0
     assert storage.open_times(btc, Window(T0, T0 + 9 * HOUR), "binance").tolist() == [T0]
 
 
 def test_neighbours_are_the_sources_own_where_it_has_some(engine: Engine, btc: Series) -> None:
-    """A source need not have the candle that another one gave beside a hole; where it has none near, any will do."""
+    """A source need not have the candle that another one gave beside a hole; where it has none at all, any will do."""
     storage = Storage(engine)
     storage.commit([page(btc, fetched(0, 3), source="okx"), page(btc, fetched(1, 4))], [], T0)
     hole = Window(T0 + 2 * HOUR, T0 + 3 * HOUR)
     assert storage.nearest(btc, hole, "okx", 10) == (T0, T0 + 3 * HOUR)
     assert storage.nearest(btc, hole, "binance", 10) == (T0 + HOUR, T0 + 4 * HOUR)
-    assert storage.nearest(btc, Window(T0 + 2 * HOUR, T0 + 4 * HOUR), "okx", 1) == (T0 + HOUR, T0 + 4 * HOUR)
+    assert storage.nearest(btc, Window(T0 + 2 * HOUR, T0 + 4 * HOUR), "okx", 1) == (T0, T0 + 4 * HOUR)
+    assert storage.nearest(btc, hole, "kraken", 1) == (T0 + HOUR, T0 + 3 * HOUR)
+    assert storage.has_after(btc, T0 + 4 * HOUR, "binance")
+    assert not storage.has_after(btc, T0 + 4 * HOUR, "okx")
+
+
+def test_an_absence_takes_nothing_of_what_others_gave(engine: Engine, btc: Series) -> None:
+    """Their candles stay theirs, by the route they came, as lacked by the better source; a quiet rest is its own."""
+    storage = Storage(engine)
+    by_file = Page(CandleBatch(btc, "okx", "archive", fetched(2, 3)))
+    storage.commit([by_file, page(btc, fetched(4), source="okx")], [], T0)
+    lacked = Absent(Window(T0 + HOUR, T0 + 6 * HOUR), 3, {"source": "binance"}, quiet=True)
+    storage.commit([Page(CandleBatch(btc, "binance", "rest", empty_rows()), absent=(lacked,))], [], T0)
+    with reading(engine) as conn:
+        found = coverage.read_all(conn)[btc.id]
+    hours = [((i.start_ms - T0) // HOUR, (i.end_ms - T0) // HOUR, i.state, i.rows, i.route) for i in found]
+    assert hours == [
+        (1, 2, "stored", 0, "rest"), (2, 4, "stored", 2, "archive"), (4, 5, "stored", 1, "rest"),
+        (5, 6, "stored", 0, "rest"),
+    ]  # fmt: skip
+    assert [i.evidence is not None for i in found] == [False, True, True, False]
+    assert [i.source_id for i in found] == [1, 2, 2, 1]
+
+
+def test_an_absence_is_asked_about_until_nobody_can_tell(engine: Engine, btc: Series) -> None:
+    """What is due is told piece by piece with its source; what is left for good is due no more."""
+    storage = Storage(engine)
+    storage.commit([page(btc, fetched(0), absent=((1, 3), (3, 5)))], [], T0)
+    both = Window(T0, T0 + 6 * HOUR)
+    assert storage.due_absences(btc, both, T0) == []
+    assert storage.due_absences(btc, both, T0 + HOUR) == [
+        (Window(T0 + HOUR, T0 + 3 * HOUR), "binance"),
+        (Window(T0 + 3 * HOUR, T0 + 5 * HOUR), "binance"),
+    ]
+    storage.ask_no_more(btc, Window(T0 + HOUR, T0 + 4 * HOUR))
+    assert storage.due_absences(btc, both, T0 + HOUR) == [(Window(T0 + 4 * HOUR, T0 + 5 * HOUR), "binance")]
+    assert known(engine, btc)[1:] == [(1, 3, "absent", 0, 1), (3, 4, "absent", 0, 1), (4, 5, "absent", 0, 1)]

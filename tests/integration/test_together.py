@@ -28,7 +28,8 @@ from fetcher.release import release
 from fetcher.resilience.gate import Gate
 from fetcher.resilience.health import HourOf
 from fetcher.runbook import _write_health
-from fetcher.storage import Absent, Closing, Page, Storage
+from fetcher.page import Absent, Closing, Page
+from fetcher.storage import Storage
 from tests.integration.world import market, open_world
 
 if TYPE_CHECKING:

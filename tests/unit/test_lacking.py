@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from db.engine import open_engine, reading, writing
 from db.manager import DatabaseManager
-from fetcher.lacking import Lack, by_witness, forget, recall, remember, together, with_neighbours
+from fetcher.lacking import Lack, by_witness, forget, is_quiet, recall, remember, together, with_neighbours
 from fetcher.model import DAY, MINUTE, Series, Timeframe, Window
 
 if TYPE_CHECKING:
@@ -111,3 +111,14 @@ def test_forgetting_frees_a_window_alone(engine: Engine) -> None:
         remember(connection, SERIES, [Lack(minutes(0, 10), "okx")], NOW)
         forget(connection, SERIES, minutes(3, 20), NOW)
     assert known(engine) == [Lack(minutes(0, 3), "okx")]
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "slots", "quiet"),
+    [("1m", 1, True), ("1m", 20, True), ("1m", 21, False), ("1h", 20, True), ("4h", 6, True), ("4h", 7, False),
+     ("1d", 1, True), ("1d", 2, False)],
+)  # fmt: skip
+def test_a_run_is_quiet_while_it_is_short(timeframe: str, slots: int, quiet: bool) -> None:  # noqa: FBT001 (a table's column)
+    """Twenty slots, and no more than a day of them."""
+    frame = Timeframe(timeframe)
+    assert is_quiet(Window(0, slots * frame.ms), frame.grid()) is quiet

@@ -149,6 +149,25 @@ def test_a_silent_market_is_asked_ever_more_rarely() -> None:
     assert kinds(plan_series(HOURLY, T0 + 52 * HOUR, awake), "tail") == list(hours((51, 52)))
 
 
+def test_what_waits_to_be_healed_is_joined_over_what_lies_between() -> None:
+    """Single slots that a better source left out make one job as far as one reaches, but not over another's window."""
+    alone = [(at, at + 1) for at in range(0, 60, 3)]
+    known = Known(stored=hours((0, 60)), fallback=hours(*alone))
+    assert [job.window for job in plan_series(HOURLY, T0 + 60 * HOUR, known, page_slots=PAGE)] == list(
+        hours((42, 58), (0, 40))
+    )
+    busy = Known(stored=hours((0, 60)), fallback=hours((0, 1), (3, 4), (9, 10)), jobs=hours((5, 6)))
+    healed = [job.window for job in plan_series(HOURLY, T0 + 60 * HOUR, busy, page_slots=PAGE)]
+    assert healed == list(hours((9, 10), (0, 4)))
+
+
+def test_a_silence_in_pieces_is_one_silence() -> None:
+    """What was proven absent piece by piece counts whole when a silent market is asked again."""
+    silent = Known(stored=hours((0, 10)), absent=hours((10, 20), (20, 40), (40, 50)))
+    assert plan_series(HOURLY, T0 + 59 * HOUR, silent) == []
+    assert kinds(plan_series(HOURLY, T0 + 60 * HOUR, silent), "tail") == list(hours((50, 60)))
+
+
 @pytest.mark.parametrize("closed_until", [0, T0 - HOUR, T0])
 def test_nothing_is_planned_before_the_first_candle_closes(closed_until: int) -> None:
     """A start in the future, or now, is no work and no error."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fetcher.asking import Look
+from fetcher.look import Look
 from fetcher.model import CANDLE, MINUTE, Series, Timeframe, Window
 from fetcher.router import Served
 from fetcher.validation import Refused

@@ -1,0 +1,61 @@
+"""What travels from those who ask to the one who writes: pages of candles and proofs; and what a commit made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fetcher.filenotes import FileNote
+    from fetcher.healing import Healer
+    from fetcher.model import CandleBatch, Series, Window
+    from fetcher.validation import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A window proven to hold no candles: how many answers agreed, and what they were (JSON-able).
+
+    `quiet`: at a source that leaves out candles without trades, and short enough to be a time without any.
+    """
+
+    window: Window
+    answers: int
+    evidence: dict[str, object]
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one task brought, ready to store: candles, what was refused with its reason, and windows proven empty."""
+
+    batch: CandleBatch
+    refused: tuple[Refused, ...] = ()
+    absent: tuple[Absent, ...] = ()
+    asked: Window | None = None  # of a page of candles: the window that its source answered for
+    closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
+    file: FileNote | None = None  # of an archive's file: what is to be noted of it
+
+
+@dataclass(slots=True)
+class Stored:
+    """What a commit did: rows new, changed and already there, and per closed job the windows still missing."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    missing: dict[int, list[Window]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A job whose last page is in this commit: done when coverage leaves nothing of its window.
+
+    With `heals`: when nothing of it is left that one of these is to be asked for.
+    """
+
+    job_id: int
+    series: Series
+    window: Window
+    heals: tuple[Healer, ...] | None = None
