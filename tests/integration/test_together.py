@@ -24,11 +24,11 @@ from fetcher.gaps import union
 from fetcher.jobqueue import as_series
 from fetcher.lacking import Lack
 from fetcher.model import CANDLE, HOUR, CandleBatch, Window, empty_rows
+from fetcher.page import Absent, Closing, Page
 from fetcher.release import release
 from fetcher.resilience.gate import Gate
 from fetcher.resilience.health import HourOf
 from fetcher.runbook import _write_health
-from fetcher.page import Absent, Closing, Page
 from fetcher.storage import Storage
 from tests.integration.world import market, open_world
 
