@@ -130,11 +130,11 @@ class ServerClock:
         """A Date header as ms UTC (whole seconds); None where there is none that can be read."""
         try:
             moment = parsedate_to_datetime(date_header) if date_header else None
-        except ValueError:
+            if moment is not None and moment.tzinfo is None:  # timestamp() would take it for this machine's own time
+                moment = moment.replace(tzinfo=UTC)
+            return None if moment is None else int(moment.timestamp() * 1000)
+        except (ValueError, OverflowError):  # the second of a year that no calendar has
             return None
-        if moment is not None and moment.tzinfo is None:  # timestamp() would take it for this machine's own time
-            moment = moment.replace(tzinfo=UTC)
-        return None if moment is None else int(moment.timestamp() * 1000)
 
     def proven_ms(self, sent_at: float, date_header: str | None) -> int | None:
         """The latest ms UTC that the source's clock had surely reached when it made an answer to a request.
