@@ -64,7 +64,7 @@ class App:
     def close(self) -> None:
         """Close every connection to sources and database."""
         for line in self.lines:
-            line.client.close()
+            line.close()
         self.archive.close()
         self.engine.dispose()
 
@@ -129,17 +129,17 @@ def _opened(client: BaseAPIClient, server: ServerClock, symbols: Mapping[str, st
         return max(1, able.weight_per_minute * able.budget_ms // MINUTE), able.budget_ms
 
     engine, clock = places.engine, places.clock
-    budgets = {each.pool: Budget(engine, clock, server, each.pool, limits) for each in client.endpoints}
-    gates = open_gates(Gate, client.endpoints, engine, clock, places.owner)
+    budgets = {each.pool: Budget(engine, server, each.pool, limits) for each in client.endpoints}
+    gates = open_gates(Gate, client, client.endpoints, engine, clock, places.owner)
     return SourceLine(client, gates, budgets, server, places.health, engine, clock, symbols)
 
 
 def open_gates(
-    kind: type[G], ways_in: Iterable[Endpoint], engine: Engine, clock: Clock, owner: str
+    kind: type[G], client: BaseAPIClient, ways_in: Iterable[Endpoint], engine: Engine, clock: Clock, owner: str
 ) -> dict[Endpoint, G]:
-    """A gate before each endpoint, all with one look at the database."""
-    outlook = Outlook(engine, clock)
-    return {each: kind(engine, clock, each.key, each.pool, owner, outlook) for each in ways_in}
+    """A gate before each of these endpoints of a client, all with one look at the database."""
+    outlook, longest = Outlook(engine, clock), client.longest_request
+    return {each: kind(engine, clock, each.key, each.pool, owner, longest, outlook) for each in ways_in}
 
 
 def _ensure_endpoints(engine: Engine, lines: tuple[SourceLine, ...]) -> None:

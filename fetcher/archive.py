@@ -77,7 +77,7 @@ class ArchiveReader:
         """End its threads and connections."""
         self._beside.shutdown()
         for archive in self._archives.values():
-            archive.client.close()
+            archive.line.close()
 
     def offer(self, series: Series, spent: Collection[Period] = ()) -> Offer | None:
         """What the archive of the series' preferred source has for it; None where that source has no archive."""

@@ -74,6 +74,10 @@ class Clock:
         """What `seconds` of program time last on the wall, for time-outs of library calls that wait for us."""
         return seconds / self._speed
 
+    def stretched(self, real_seconds: float) -> float:
+        """How much program time passes in so many seconds on the wall, as time-outs of requests are counted."""
+        return real_seconds * self._speed
+
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:

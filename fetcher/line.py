@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import msgspec
 
 from db import state
 from db.engine import reading, writing
+from db.errors import DatabaseProblem
 from db.series import source_clock
 from fetcher.clients.base import CandleRequest, Market
 from fetcher.clients.http import HttpRecord
@@ -110,6 +112,13 @@ class SourceLine:
         gate.rest(error)
         for each in self._gates.values():
             each.look_again()
+
+    def close(self) -> None:
+        """Close every connection, and hand back what weight was reserved and not spent."""
+        self.client.close()
+        with suppress(DatabaseProblem):  # whoever lost it has told, and a window is over soon
+            for budget in self.budgets.values():
+                budget.close()
 
     # the source's clock
 

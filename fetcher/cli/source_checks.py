@@ -97,7 +97,7 @@ def _market_id(app: App, line: SourceLine, symbols: list[str]) -> str:
 
 def _live(app: App, line: SourceLine, ways_in: Sequence[Endpoint]) -> tuple[SourceLine, list[LiveGate]]:
     """The same source with these ways in, asked even where runs would not."""
-    gates = open_gates(LiveGate, ways_in, app.engine, app.clock, own_name())
+    gates = open_gates(LiveGate, line.client, ways_in, app.engine, app.clock, own_name())
     return line.behind(gates), list(gates.values())
 
 

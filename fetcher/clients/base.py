@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from fetcher.clients.http import longest_answer
 from fetcher.clients.ways import DIRECT, Way, without_password
 from fetcher.errors import SourceError
 
@@ -119,7 +120,13 @@ class BaseAPIClient(ABC):
     route: str
     capabilities: Capabilities
     endpoints: tuple[Endpoint, ...]
+    timeout: tuple[float, float]  # real seconds to connect, and for each wait for more of an answer
     answer_age_ms: int = 0  # how old an answer may be when it arrives: what its source keeps and serves again
+
+    @property
+    def longest_request(self) -> float:
+        """How many real seconds one request may last."""
+        return longest_answer(self.timeout)
 
     @classmethod
     @abstractmethod

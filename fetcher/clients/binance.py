@@ -130,6 +130,7 @@ class BinanceAPIClient(BaseAPIClient):
         # Limits are per asking address: every mirror draws on the same budget.
         self.endpoints = endpoints_of(source, {url.rstrip("/"): url.rstrip("/") for url in base_urls}, ways(proxies))
         self._clock = clock
+        self.timeout = timeout
         self._http = HttpSession(clock, timeout)
 
     @classmethod

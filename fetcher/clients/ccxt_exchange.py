@@ -70,6 +70,7 @@ class CcxtAPIClient(BaseAPIClient):
         self._clock = clock
         self._base_url = base_url
         self._weight_per_minute = weight_per_minute
+        self.timeout = timeout
         self._sessions = RecordingSessions(clock, timeout)
         self._local = threading.local()
 

@@ -106,6 +106,7 @@ class CoinGeckoAPIClient(BaseAPIClient):
         )
         self.endpoints = endpoints_of(source, {url: url}, ways(proxies, tuple(access.keys)))
         self._clock = clock
+        self.timeout = timeout
         self._sessions = RecordingSessions(clock, timeout)
         self._headers = {env: {KEY_HEADERS[access.plan]: key} for env, key in access.keys.items()}
         self._configured_ids = symbols

@@ -79,6 +79,7 @@ class YahooFinanceAPIClient(BaseAPIClient):
         self.endpoints = endpoints_of(source, {url: url}, ways(proxies))
         self._clock = clock
         self._redirected = base_url is not None
+        self.timeout = timeout
         self._sessions = RecordingSessions(clock, timeout)
         self._tickers = symbols
 

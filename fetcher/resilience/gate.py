@@ -26,7 +26,7 @@ _PROBE_LOOK_MS = 2_000
 LONGEST_REST_MS = 3 * DAY  # Binance's longest ban; a longer rest was written by a clock that was ahead
 SKEW_MS = 10 * MINUTE  # clocks of several machines may differ by so much; beyond it one was plainly wrong
 REST_MS = 60_000  # of an open breaker, before it is probed
-PROBE_MS = 30_000  # a probe that was killed frees the breaker after this
+_PROBE_SLACK_MS = 5_000  # for what a request does besides: names to resolve, threads that wait for their turn
 
 
 class Outlook:
@@ -37,7 +37,7 @@ class Outlook:
         self._clock = clock
         self._lock = Lock()
         self._seen: tuple[float, dict[str, EndpointRow]] | None = None
-        self._rests: dict[str, RateLimited] = {}  # on their way into the database
+        self._rests: dict[str, RateLimited] = {}  # on their way into the database, or kept from it
 
     def row(self, name: str) -> EndpointRow:
         """An endpoint or pool as of a moment ago."""
@@ -55,16 +55,20 @@ class Outlook:
         return replace(row, stop_until=rest.until_ms, stop_reason=str(rest))
 
     @contextmanager
-    def resting(self, name: str, error: RateLimited) -> Iterator[None]:
-        """Let a rest hold for all threads at once, while it is being written down: that may wait for other writers."""
+    def resting(self, name: str, error: RateLimited) -> Iterator[RateLimited]:
+        """Let a rest hold for all threads at once, while the longest one known, which this gives, is written down.
+
+        That may wait for other writers. Where it fails the rest holds in this process all the same, until its time.
+        """
         with self._lock:
-            self._rests[name] = error
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._rests.pop(name, None)
-                self._seen = None
+            known = self._rests.get(name)
+            held = error if known is None or known.until_ms < error.until_ms else known
+            self._rests[name] = held
+        yield held
+        with self._lock:
+            if self._rests.get(name) is held:
+                del self._rests[name]
+            self._seen = None
 
     def look_again(self) -> None:
         """Forget what was last seen of the database, also what is being read just now."""
@@ -73,16 +77,21 @@ class Outlook:
 
 
 class Gate:
-    """One endpoint's admission: rests asked for by the exchange and breaker states hold across processes."""
+    """One endpoint's admission: rests asked for by the exchange and breaker states hold across processes.
+
+    `longest` is how many real seconds one request may last: so long a probe keeps others away that may have been killed.
+    """
 
     def __init__(
-        self, engine: Engine, clock: Clock, endpoint: str, pool: str, owner: str, outlook: Outlook | None = None
-    ) -> None:
+        self, engine: Engine, clock: Clock, endpoint: str, pool: str, owner: str, longest: float,
+        outlook: Outlook | None = None,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._clock = clock
         self.endpoint = endpoint
         self.pool = pool
         self._owner = owner
+        self._probe_ms = int(clock.stretched(longest) * 1000) + _PROBE_SLACK_MS
         self._outlook = outlook or Outlook(engine, clock)
 
     def refusal(self) -> RateLimited | SourceDown | None:
@@ -96,7 +105,9 @@ class Gate:
             return False
         now = self._clock.now_ms()
         with writing(self._engine) as connection:
-            claimed = breakers.claim_probe(connection, self.endpoint, self._owner, now, now + PROBE_MS, row.opened_ms)
+            claimed = breakers.claim_probe(
+                connection, self.endpoint, self._owner, now, now + self._probe_ms, row.opened_ms
+            )
         self.look_again()
         if claimed:
             return True
@@ -135,8 +146,8 @@ class Gate:
     def rest(self, error: RateLimited) -> None:
         """Stop this endpoint, or everything that shares its address, until the error's time."""
         name = self.pool if error.whole_pool else self.endpoint
-        with self._outlook.resting(name, error), writing(self._engine) as connection:
-            endpoints.stop(connection, name, error.until_ms, str(error))
+        with self._outlook.resting(name, error) as held, writing(self._engine) as connection:
+            endpoints.stop(connection, name, held.until_ms, str(held))
 
     def look_again(self) -> None:
         """Forget what was last seen of the database."""

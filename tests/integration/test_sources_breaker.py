@@ -10,7 +10,7 @@ from db import breakers, endpoints
 from db.engine import writing
 from fetcher.clock import parse_utc
 from fetcher.model import HOUR, SECOND, Timeframe, Window
-from fetcher.resilience.gate import PROBE_MS, REST_MS
+from fetcher.resilience.gate import REST_MS
 from tests.integration.commands import until
 from tests.integration.world import same_candles
 from tests.integration.world_of_sources import SourceWorld, market_of, open_sources, oracle, written
@@ -27,6 +27,7 @@ SPEED = 4
 TIME = "/api/v3/time"
 PROBE_SECONDS = 3.0  # real; long enough for four processes to come up
 PATIENCE = 60.0
+PROBE_MS = 35_000 * SPEED + 5_000  # as long as one request may last on the wall: 5 s to connect, 3 x 10 s to read
 
 
 def part(number: int) -> Window:
