@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 from db import endpoints
@@ -15,7 +14,7 @@ from fetcher.asking import Asker
 from fetcher.audit_cross import sample
 from fetcher.clients import client_class
 from fetcher.clients.binance_archive import BinanceArchiveClient
-from fetcher.clock import ServerClock
+from fetcher.clock import ServerClock, Stop
 from fetcher.events import Hooks
 from fetcher.jobqueue import JobQueue, own_name
 from fetcher.line import SourceLine
@@ -51,7 +50,7 @@ class App:
 
     config: Config
     clock: Clock
-    stop: Event
+    stop: Stop
     hooks: Hooks
     engine: Engine
     manager: DatabaseManager
@@ -74,7 +73,7 @@ def build(config: Config, clock: Clock) -> App:
     engine = open_engine(config.database_url)
     manager = DatabaseManager(engine, config.database_url)
     manager.prepare()
-    stop, hooks, health, owner = Event(), Hooks(), Health(), own_name()
+    stop, hooks, health, owner = Stop(clock), Hooks(), Health(), own_name()
     places = _Places(engine, clock, health, owner)
     lines = tuple(_line(name, source, places) for name, source in config.sources.items())
     archives = {line.source: made for line in lines if (made := _archive(line, config.sources[line.source], places))}
@@ -88,8 +87,8 @@ def build(config: Config, clock: Clock) -> App:
     planning = Planning(engine, clock, router, archive, hooks.tell)
     book = RunBook(engine, clock, lines, owner)
 
-    def cross_check(some: Sequence[Series]) -> None:
-        checked = sample(router, engine, some, clock, clock.now_ms())
+    def cross_check(some: Sequence[Series], seconds: float) -> None:
+        checked = sample(router, engine, some, clock, clock.now_ms(), seconds)
         if checked is not None:
             hooks.tell(checked)
 

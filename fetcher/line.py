@@ -15,6 +15,7 @@ from db.series import source_clock
 from fetcher.clients.base import CandleRequest, Market
 from fetcher.clients.http import HttpRecord
 from fetcher.model import DAY
+from fetcher.resilience.failing import Failing
 from fetcher.resilience.turns import Turns
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class SourceLine:
         self._clock = clock
         self._symbols = symbols
         self.turns = Turns(gates.values(), budgets, engine, clock)
+        self.failing = Failing(clock)
         self._by_key = {endpoint.key: endpoint for endpoint in gates}
         self._lock = Lock()
         self._clock_lock = Lock()
@@ -81,9 +83,11 @@ class SourceLine:
         """Whether there are more ways in than those that were tried, of other pools than `without_pool`."""
         return any(each not in tried and each.pool != without_pool for each in self._gates)
 
-    def admit(self, cost: int, stop: Event, avoid: Collection[Endpoint] = ()) -> tuple[Endpoint, Turn]:
+    def admit(
+        self, cost: int, stop: Event, avoid: Collection[Endpoint] = (), *, vital: bool = True
+    ) -> tuple[Endpoint, Turn]:
         """Whose turn it is, as Turns.admit says; those to `avoid` have just failed. Follow with `turns.ended`."""
-        turn = self.turns.admit(cost, stop, [endpoint.key for endpoint in avoid])
+        turn = self.turns.admit(cost, stop, [endpoint.key for endpoint in avoid], vital=vital)
         return self._by_key[turn.gate.endpoint], turn
 
     def candles(
@@ -102,6 +106,10 @@ class SourceLine:
         """The oldest open time (ms UTC) that it serves now of a series; 0 where it serves all."""
         reach = self.client.capabilities.look_back.get(series.timeframe.name)
         return 0 if reach is None else series.grid.next(self.server.guess_ms() - reach)
+
+    def _answers_asides(self) -> bool:
+        """Whether anything but candles may be asked now: what failed is asked for those first."""
+        return any(gate.refusal(vital=False) is None for gate in self._gates.values())
 
     def rests_until(self) -> int:
         """When the first of its endpoints may be asked again, ms UTC; in the past when one may now."""
@@ -124,7 +132,7 @@ class SourceLine:
 
     def claim_clock_reading(self) -> bool:
         """Whether the caller should read the time endpoint now; others wait here until it is done."""
-        if self.server.is_fresh() or not self.client.capabilities.time_cost:
+        if self.server.is_fresh() or not self.client.capabilities.time_cost or not self._answers_asides():
             return False
         if not self._clock_lock.acquire(blocking=self.server.now_ms() is None):
             return False  # somebody is asking; until then the older reading serves
@@ -194,7 +202,8 @@ class SourceLine:
             return None
         with self._markets_lock:
             now = self._clock.now_ms()
-            if abs(now - self._markets_ms) > _SYMBOLS_AGE_MS and self._clock.elapsed() >= self._markets_again:
+            due = abs(now - self._markets_ms) > _SYMBOLS_AGE_MS and self._clock.elapsed() >= self._markets_again
+            if due and (self._markets_ms == 0 or self._answers_asides()):
                 self._load_markets(now, ask)
             return self._markets
 

@@ -18,10 +18,9 @@ from fetcher.writer import Committed, OpenJob, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Event
 
     from db.jobs import Scope
-    from fetcher.clock import Clock
+    from fetcher.clock import Clock, Stop
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
     from fetcher.steps import JobSteps
@@ -51,7 +50,7 @@ class RecoveryManager:
     """Works jobs to their end with `workers` requests in flight and bounded memory; one instance, one caller."""
 
     def __init__(
-        self, steps: JobSteps, storage: Storage, jobs: JobQueue, clock: Clock, stop: Event, workers: int,
+        self, steps: JobSteps, storage: Storage, jobs: JobQueue, clock: Clock, stop: Stop, workers: int,
         tell: Callable[[Fact], None],
     ) -> None:  # fmt: skip
         self._storage = storage
@@ -67,6 +66,13 @@ class RecoveryManager:
         self._flying = 0
         self._claim_after = 0.0
         self._beaten = clock.elapsed()
+
+    def leave_at(self, deadline: float | None) -> None:
+        """Let no question of this process begin after `deadline` (the clock's elapsed seconds), wherever it is asked.
+
+        None: there is none any more, for what is asked after a run.
+        """
+        self._stop.at(deadline)
 
     def work(
         self, scope: Scope | None = None, deadline: float | None = None, beat: Callable[[], None] = lambda: None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fetcher.attempts import Attempts
+from fetcher.attempts import Attempts, Effort
 from fetcher.clock import format_utc
 from fetcher.errors import (
     AuthenticationFailed,
@@ -17,6 +17,7 @@ from fetcher.errors import (
 )
 from fetcher.gaps import pages
 from fetcher.model import Window
+from fetcher.resilience.retry import TRIES
 from fetcher.validation import row_text
 from fetcher.wire import Spoiled, joined
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from fetcher.model import Series
     from fetcher.wire import WirePage
 
+_Asked = tuple[int | None, int | None, int | None]  # start, end (ms UTC) and limit
+
+ASIDE_TRIES = 2  # of a question for the time or the symbols, which candles can do without
 SHORT_REST = 5.0  # seconds that a source is waited for: what another gave meanwhile would have to be healed
 
 
@@ -94,7 +98,7 @@ class APIRouter:
     def server_now(self, series: Series) -> int | None:
         """The clock of the preferred source that can tell it, ms UTC, asked for when it is not known; else None."""
         for line in self.lines_for(series):
-            now = self._source_now(line)
+            now = self._source_now(line, _effort(series))
             if now is not None:
                 return now
         return None
@@ -121,9 +125,11 @@ class APIRouter:
 
     def candles(
         self, series: Series, start: int | None, end: int | None, limit: int | None = None,
-        *, only: str | None = None, above: int | None = None,
+        *, only: str | None = None, above: int | None = None, tries: int = TRIES,
     ) -> Served:  # fmt: skip
         """Candles of `[start, end)`, from the first source that can be reached (or from `only`, or of rank < `above`).
+
+        A source of several is left to the others once it has failed for a while; each question is tried `tries` times.
 
         Raises RateLimited or SourceDown with the earliest time at which it is worth asking again, or the error of the
         configuration (UnknownSymbol, CannotServe, AuthenticationFailed) when no source can serve the series at all.
@@ -133,7 +139,7 @@ class APIRouter:
             if only is not None and line.source != only:
                 continue
             try:
-                return self._candles_soon_from(line, series, start, end, limit)
+                return self._candles_soon_from(line, series, (start, end, limit), _effort(series, tries))
             except (SourceDown, RateLimited, CannotServe, AuthenticationFailed) as error:
                 errors.append(error)
         if not errors:
@@ -143,48 +149,45 @@ class APIRouter:
     def market_id(self, series: Series, source: str) -> str:
         """The id of a series' market at one of its sources; raises UnknownSymbol where a person has to choose."""
         line = self._lines[source]
-        return line.market_id(series.symbol, lambda: self._ask_symbols(line))
+        return line.market_id(series.symbol, lambda: self._ask_symbols(line, _effort(series)))
 
     def market_trades(self, series: Series, source: str) -> bool:
         """Whether the source says that the market still trades; True while its list cannot be had."""
         line = self._lines[source]
-        return line.trades(series.symbol, lambda: self._ask_symbols(line))
+        return line.trades(series.symbol, lambda: self._ask_symbols(line, _effort(series)))
 
-    def _candles_soon_from(
-        self, line: SourceLine, series: Series, start: int | None, end: int | None, limit: int | None
-    ) -> Served:
+    def _candles_soon_from(self, line: SourceLine, series: Series, asked: _Asked, effort: Effort) -> Served:
         try:
-            return self._candles_from(line, series, start, end, limit)
+            return self._candles_from(line, series, asked, effort)
         except RateLimited as error:
             seconds = (error.until_ms - self._clock.now_ms()) / 1000
             if seconds > SHORT_REST or self._clock.wait(self._stop, seconds):
                 raise
-            return self._candles_from(line, series, start, end, limit)
+            return self._candles_from(line, series, asked, effort)
 
-    def _candles_from(
-        self, line: SourceLine, series: Series, start: int | None, end: int | None, limit: int | None
-    ) -> Served:
-        self._source_now(line)
-        market_id = self.market_id(series, line.source)
+    def _candles_from(self, line: SourceLine, series: Series, asked: _Asked, effort: Effort) -> Served:
+        start, end, _ = asked
+        self._source_now(line, effort)
+        market_id = line.market_id(series.symbol, lambda: self._ask_symbols(line, effort))
         if start is None or end is None or not start:
-            answer = self._ask_candles(line, series, market_id, (start, end, limit))
+            answer = self._ask_candles(line, series, market_id, asked, effort)
             page = answer.value
             return Served(page, line.source, line.client.route, line.proven_ms(answer.record, page.as_of_ms))
         window = self._within_reach(line, series, Window(start, end))
         parts = pages(window, series.grid, _rows_a_request(line, series))
-        answers = [self._ask_candles(line, series, market_id, (part.start, part.end, None)) for part in parts]
+        answers = [self._ask_candles(line, series, market_id, (part.start, part.end, None), effort) for part in parts]
         proven = [line.proven_ms(answer.record, answer.value.as_of_ms) for answer in answers]
         known = min((ms for ms in proven if ms is not None), default=None)
         page = joined([_own(answer.value, part, window) for answer, part in zip(answers, parts, strict=True)])
         return Served(page, line.source, line.client.route, known, window)
 
     def _ask_candles(
-        self, line: SourceLine, series: Series, market_id: str, asked: tuple[int | None, int | None, int | None]
+        self, line: SourceLine, series: Series, market_id: str, asked: _Asked, effort: Effort
     ) -> Answer[WirePage]:
         def send(endpoint: Endpoint) -> Answer[WirePage]:
             return line.candles(endpoint, market_id, series.timeframe, *asked)
 
-        return self.ask(line, line.client.capabilities.candle_cost, f"{series} candles", send)
+        return self.ask(line, line.client.capabilities.candle_cost, f"{series} candles", send, effort)
 
     @staticmethod
     def _within_reach(line: SourceLine, series: Series, window: Window) -> Window:
@@ -196,12 +199,12 @@ class APIRouter:
             )
         return Window(max(window.start, oldest), window.end)
 
-    def _source_now(self, line: SourceLine) -> int | None:
+    def _source_now(self, line: SourceLine, effort: Effort) -> int | None:
         """Read the source's time endpoint when the last reading is old; its failure is told and otherwise ignored."""
         if line.claim_clock_reading():
             try:
                 cost = line.client.capabilities.time_cost
-                answer = self.ask(line, cost, "time", line.client.server_time, tries=2, vital=False)
+                answer = self.ask(line, cost, "time", line.client.server_time, _aside(effort))
                 line.learn_clock(answer.value, answer.record)
             except SourceError:
                 pass  # the Date header of whatever answers, or the last proven clock, stands in for it
@@ -209,12 +212,20 @@ class APIRouter:
                 line.clock_reading_done()
         return line.server.now_ms()
 
-    def _ask_symbols(self, line: SourceLine) -> object:
+    def _ask_symbols(self, line: SourceLine, effort: Effort) -> object:
         cost = line.client.capabilities.symbols_cost
         try:
-            return self.ask(line, cost, "symbols", line.client.symbols, tries=2, vital=False).value
+            return self.ask(line, cost, "symbols", line.client.symbols, _aside(effort)).value
         except SourceError:
             return None  # a symbol list that cannot be had never blocks anything
+
+
+def _effort(series: Series, tries: int = TRIES) -> Effort:
+    return Effort(tries, hurried=len(series.sources) > 1)
+
+
+def _aside(effort: Effort) -> Effort:
+    return replace(effort, tries=min(effort.tries, ASIDE_TRIES), vital=False)
 
 
 def _own(page: WirePage, part: Window, window: Window) -> WirePage:

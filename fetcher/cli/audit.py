@@ -1,7 +1,8 @@
 """`audit`: proves what the program believes it has against the candles that are there.
 
 JSON: `{"sound", "agrees", "repaired", "findings": [{"symbol", "timeframe", "kind", "start_ms", "end_ms", "rows",
-"message", "repaired", "source"}]}`; `agrees` is null without `--cross`, `source` the one compared with, else null.
+"message", "repaired", "source"}]}`; `agrees` is null without `--cross`, and where nothing could be compared; `source`
+is the one compared with, else null.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from db import series as series_rows
 from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.audit import audit as examine
-from fetcher.audit_cross import CrossFinding, cross
+from fetcher.audit_cross import CrossFinding, CrossReport, cross
 from fetcher.cli.choose import configured_series
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.cli.signals import stopping
@@ -64,17 +65,17 @@ def audit(
                 "`audit --repair` and a run fetch it again"
             ) from error
     crossed = _cross(call) if across else None
-    agrees = None if crossed is None else not any(finding.disagrees for finding in crossed)
+    agrees, found = (None, ()) if crossed is None else (crossed.agrees, crossed.findings)
     if call.as_json:
-        put_json(_as_json(report, crossed or (), agrees))
+        put_json(_as_json(report, found, agrees))
     else:
-        _put(report, crossed or (), len(all_series))
-        if agrees is not None:
-            typer.echo(_verdict(crossed or ()))
+        _put(report, found, len(all_series))
+        if crossed is not None:
+            typer.echo(verdict(crossed))
     return 0 if report.sound and agrees is not False else 1
 
 
-def _cross(call: Invocation) -> list[CrossFinding]:
+def _cross(call: Invocation) -> CrossReport:
     with call.app() as program, stopping(program.stop):
         logs.set_up(call.config, call.clock, call.verbosity)
         program.hooks.add(logs.FactLog())
@@ -84,10 +85,18 @@ def _cross(call: Invocation) -> list[CrossFinding]:
         return cross(program.router, program.engine, known, windows=OLDER_PAGES, seed=seed)
 
 
-def _verdict(crossed: Sequence[CrossFinding]) -> str:
-    differ = sum(finding.disagrees for finding in crossed)
-    left = len(crossed) - differ
-    text = f"Sources disagree in {differ} places." if differ else "Where sources were compared, they agree."
+def verdict(crossed: CrossReport) -> str:
+    """What the comparison came to, in words."""
+    differ = sum(finding.disagrees for finding in crossed.findings)
+    left = len(crossed.findings) - differ
+    if not crossed.compared:
+        reason = "the last column says why" if left else "of no series are candles stored that a second source offers"
+        return f"Nothing was compared: {reason}."
+    text = (
+        f"Sources disagree in {differ} place{'s' * (differ != 1)}."
+        if differ
+        else "Where sources were compared, they agree."
+    )
     return f"{text} {left} could not be compared." if left else text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fetcher.app import open_gates
+from fetcher.attempts import Effort
 from fetcher.cli.checks import Check
 from fetcher.cli.live_gate import LiveGate
 from fetcher.clients.http import HttpRecord
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CLOCK_WRONG_MS = 1_000  # worth telling; it harms nothing, since the source's clock decides
 _HALF_SECOND_MS = 500  # a Date header tells whole seconds: half of one is its mean error
+_ASIDE = Effort(tries=1, vital=False)
 _EXAMPLE = "BTC/USDT"  # asked for where no market names the source
 _MOST_ASKED = 10  # symbols of a source without a list, each of which costs a request
 
@@ -67,7 +69,7 @@ def _endpoint_check(app: App, line: SourceLine, endpoint: Endpoint) -> Check:
 
 def _time(app: App, only: SourceLine) -> tuple[HttpRecord, int | None]:
     line, cost = only, only.client.capabilities.time_cost
-    answer = app.router.ask(only, cost, "time", line.client.server_time, tries=1)
+    answer = app.router.ask(only, cost, "time", line.client.server_time, _ASIDE)
     return answer.record, answer.value
 
 
@@ -82,7 +84,7 @@ def _candle(app: App, line: SourceLine, symbol: str | None = None) -> tuple[Http
     def send(way_in: Endpoint) -> Answer[WirePage]:
         return line.candles(way_in, market_id, timeframe, None, None, 1)
 
-    return app.router.ask(line, able.candle_cost, f"{timeframe} candle", send, tries=1).record, None
+    return app.router.ask(line, able.candle_cost, f"{timeframe} candle", send, Effort(tries=1)).record, None
 
 
 def _market_id(app: App, line: SourceLine, symbols: list[str]) -> str:
@@ -138,7 +140,7 @@ def _markets_check(app: App, line: SourceLine) -> Check:
 def _by_list(app: App, line: SourceLine, symbols: list[str]) -> Check:
     """Is each symbol in the source's list of markets."""
     cost = line.client.capabilities.symbols_cost
-    listed = app.router.ask(line, cost, "symbols", line.client.symbols, tries=1).value
+    listed = app.router.ask(line, cost, "symbols", line.client.symbols, _ASIDE).value
     missing, reasons, closed = [], [], []
     for symbol in symbols:
         try:
@@ -185,9 +187,7 @@ def _market(app: App, line: SourceLine, symbol: str, listed: list[Market]) -> Ma
 
 def _listed(app: App, line: SourceLine) -> Any:  # noqa: ANN401 (a list of markets, or nothing)
     try:
-        return app.router.ask(
-            line, line.client.capabilities.symbols_cost, "symbols", line.client.symbols, tries=1
-        ).value
+        return app.router.ask(line, line.client.capabilities.symbols_cost, "symbols", line.client.symbols, _ASIDE).value
     except SourceError:
         return None
 

@@ -79,7 +79,8 @@ class Outlook:
 class Gate:
     """One endpoint's admission: rests asked for by the exchange and breaker states hold across processes.
 
-    `longest` is how many real seconds one request may last: so long a probe keeps others away that may have been killed.
+    `longest` is how many real seconds one request may last: for so long a probe, which may have been killed, keeps
+    others away.
     """
 
     def __init__(
@@ -94,9 +95,17 @@ class Gate:
         self._probe_ms = int(clock.stretched(longest) * 1000) + _PROBE_SLACK_MS
         self._outlook = outlook or Outlook(engine, clock)
 
-    def refusal(self) -> RateLimited | SourceDown | None:
-        """Why no request is let through now; None where one may be. Claims nothing."""
-        return self._judged(*self._look())
+    def refusal(self, *, vital: bool = True) -> RateLimited | SourceDown | None:
+        """Why no request is let through now; None where one may be. Claims nothing.
+
+        Only a `vital` question, for candles, probes a breaker that is not closed: others say nothing of those.
+        """
+        row, pool = self._look()
+        refused = self._judged(row, pool)
+        if refused is None and not vital and row.breaker != breakers.CLOSED:
+            soon = self._clock.now_ms() + _PROBE_LOOK_MS
+            return SourceDown(f"{self.endpoint} is asked for candles first, after failing: {row.last_error}", soon)
+        return refused
 
     def admit(self) -> bool:
         """Let a request through, or raise RateLimited or SourceDown; True for a half-open breaker's one probe."""
