@@ -100,12 +100,18 @@ class SourceLine:
         limit: int | None,
     ) -> Answer[WirePage]:
         """One request for candles of a market by the source's own id."""
-        return self.client.candles(endpoint, CandleRequest(market_id, timeframe, start, end, limit))
+        return self.client.candles(
+            endpoint, CandleRequest(market_id, timeframe, start, end, limit, self.server.guess_ms())
+        )
 
     def oldest(self, series: Series) -> int:
-        """The oldest open time (ms UTC) that it serves now of a series; 0 where it serves all."""
+        """The oldest open time (ms UTC) that it serves now of a series; 0 where it serves all.
+
+        One slot later than what it has now: before the question arrives there, its oldest candle may have gone.
+        """
         reach = self.client.capabilities.look_back.get(series.timeframe.name)
-        return 0 if reach is None else series.grid.next(self.server.guess_ms() - reach)
+        grid = series.grid
+        return 0 if reach is None else grid.next(grid.next(self.server.guess_ms() - reach))
 
     def _answers_asides(self) -> bool:
         """Whether anything but candles may be asked now: what failed is asked for those first."""

@@ -91,7 +91,8 @@ class CandleRequest:
     """Candles of one market whose open time lies in `[start, end)`, ms UTC, at most `limit`, ascending.
 
     An open `start` or `end` (None) serves to find the listing and a stored neighbour: without `start` the newest rows
-    before `end` come, without `end` the oldest from `start` on.
+    before `end` come, without `end` the oldest from `start` on. `now_ms` is the source's clock as far as it is known,
+    by which its reach is judged; None: ours.
     """
 
     market_id: str
@@ -99,6 +100,7 @@ class CandleRequest:
     start: int | None = None
     end: int | None = None
     limit: int | None = None
+    now_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,10 @@ class BaseAPIClient(ABC):
         return self._ask(endpoint, self._symbols())
 
     def market_id(self, symbol: str) -> str:
-        """The source's id of a symbol by its usual rule, for while its list cannot be had: `BTCUSDT` of `BTC/USDT`."""
+        """The source's id of a symbol by its usual rule, for while its list cannot be had: `BTCUSDT` of `BTC/USDT`.
+
+        CannotServe where it has none: nobody is asked, and the next source is.
+        """
         return symbol.replace("/", "")
 
     def resolve_configured(self, symbol: str, configured: str) -> str:

@@ -158,7 +158,7 @@ class CoinGeckoAPIClient(BaseAPIClient):
         self._sessions.close()
 
     def _candles(self, request: CandleRequest) -> Question[WirePage]:
-        name, now = request.timeframe.name, self._clock.now_ms()
+        name, now = request.timeframe.name, request.now_ms or self._clock.now_ms()
         if name not in self.capabilities.timeframes:
             raise CannotServe(f"{self.source} has no {name} candles, only {', '.join(self.capabilities.timeframes)}")
         reach = self.capabilities.look_back.get(name)

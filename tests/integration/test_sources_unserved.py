@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from db.engine import writing
+from fetcher.clients import ccxt_exchange
 from fetcher.clock import parse_utc
 from fetcher.healing import forget_unserved
 from fetcher.model import HOUR, MINUTE
@@ -50,6 +51,21 @@ def test_a_better_source_that_does_not_list_the_market_is_asked_once_a_day(world
     assert world.served("BTC/USDT", "1h") == {"okx": len(stored)}
 
 
+def test_without_a_list_only_markets_with_known_ids_are_asked_for(
+    world: SourceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exchange without a rule for its ids: what is configured is served, the rest by others; it has not failed."""
+    monkeypatch.setattr(ccxt_exchange, "guess_market_id", lambda *_: None)
+    known = {"okx": ", symbols: {BTC/USDT: BTC-USDT}"}
+    world.configure_sources(market_of("BTC/USDT ETH/USDT", "1h", "2026-05-20", "okx", "binance"), more=known)
+    world.compared(NOW)
+    world.sandbox.script("status:500", 100, path="*/public/instruments", venue="okx")
+    world.run(clock=world.set_clock(NOW, SPEED))
+    assert world.served("BTC/USDT", "1h").keys() == {"okx"}
+    assert world.served("ETH/USDT", "1h").keys() == {"binance"}
+    assert world.failures()["okx"] == ("closed", 0)
+
+
 def test_healing_ends_where_the_better_source_no_longer_reaches(world: SourceWorld) -> None:
     """Kraken serves its newest 720: these it heals, the older ones stay Binance's, and no job is left over."""
     world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-30", "kraken", "binance"))
@@ -62,7 +78,8 @@ def test_healing_ends_where_the_better_source_no_longer_reaches(world: SourceWor
     for minutes in (5, 6):
         world.sandbox.clear_log()
         assert world.run(clock=world.set_clock(NOW + minutes * MINUTE, SPEED)).outcome is Outcome.OK
-    assert len(world.sandbox.log(venue="kraken")) <= 3, "what is beyond its reach is not asked for at each run"
+    asked = world.sandbox.log("/kraken/0/public/OHLC")
+    assert len(asked) <= 2, "what is beyond its reach is not asked for at each run"
     healed = world.rows_of("BTC/USDT", "1m", "kraken")
     assert 600 < len(healed) <= 721
     assert int(healed["open_time"][0]) >= NOW - 12 * HOUR
