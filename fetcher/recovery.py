@@ -208,7 +208,7 @@ class RecoveryManager:
             return  # goes back to the queue as it is
         if job.error is not None:
             self._give_back(job, job.error)
-        elif missing == [] or (job.row.kind == RECHECK and job.progressed):
+        elif missing == [] or (job.row.kind == RECHECK and job.answered):
             self._end(job, "done", None)
         elif job.row.kind == RECHECK:
             self._give_back(job, self._inconclusive(job))
@@ -229,15 +229,16 @@ class RecoveryManager:
 
     def _give_back(self, job: OpenJob, error: Exception) -> None:
         """Let a job go with what is left of it: what it brought is covered, and must not be hidden by it."""
-        attempts = 1 if job.progressed else job.row.attempts + 1
         if job.heals is not None and isinstance(error, UnknownSymbol):  # there is nothing better than what is there
             if error.record is not None:
                 self._jobs.note_unserved(job.series)
             self._end(job, "done", str(error))
             return
+        missing = [] if job.row.kind == RECHECK else self._steps.missing(job)
+        progressed = job.answered if job.row.kind == RECHECK else job.has_progressed(missing)
+        attempts = 1 if progressed else job.row.attempts + 1
         alone = len(job.series.sources) == 1
         end = after_failure(error, attempts, self._clock.now_ms(), alone=alone)
-        missing = [] if job.row.kind == RECHECK else self._steps.missing(job)
         if job.heals is not None and not missing:
             self._end(job, "done", None)
             return

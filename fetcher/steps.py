@@ -62,6 +62,7 @@ class JobSteps:
         if job.row.kind == HEAL:
             job.heals = self._jobs.best_rank(job.series)
         missing, now = self.missing(job), self._clock.now_ms()
+        job.begin(missing)
         if missing and self._archive.offer(job.series) is not None:
             job.spent |= self._storage.spent_files(job.series, now)
         lacks = self._storage.lacks(job.series, now) if missing else []

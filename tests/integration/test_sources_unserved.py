@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from db.engine import writing
 from fetcher.clients import ccxt_exchange
 from fetcher.clock import parse_utc
 from fetcher.healing import forget_unserved
-from fetcher.model import HOUR, MINUTE
+from fetcher.model import DAY, HOUR, MINUTE
 from fetcher.outcome import Outcome
 from tests.integration.world_of_sources import SourceWorld, market_of, open_sources
 
@@ -84,3 +85,26 @@ def test_healing_ends_where_the_better_source_no_longer_reaches(world: SourceWor
     assert 600 < len(healed) <= 721
     assert int(healed["open_time"][0]) >= NOW - 12 * HOUR
     assert world.jobs().keys() == {"done"}
+
+
+def test_rows_that_are_there_already_are_no_progress(tmp_path: Path) -> None:
+    """OKX's page of two candles that it always sends broken holds those between: it is asked ever more rarely."""
+    broken = [parse_utc("2026-05-28T07:00Z"), parse_utc("2026-05-28T12:00Z")]
+    data = tmp_path / "data"
+    data.mkdir()
+    with gzip.open(data / "BTCUSDT-1h.csv.gz", "wt", encoding="ascii") as recording:
+        recording.write(
+            "open_time_ms,open,high,low,close,volume,close_time_ms,quote_volume,trades,taker_base,taker_quote\n"
+        )
+        for time in range(parse_utc("2026-05-25"), NOW + 2 * DAY, HOUR):
+            high = 90 if time in broken else 110
+            recording.write(f"{time},100,{high},95,100,5,{time + HOUR - 1},500,7,2,200\n")
+    with open_sources(tmp_path, "--data", str(data)) as world:
+        world.configure_sources(market_of("BTC/USDT", "1h", "2026-05-25", "okx"))
+        attempts = []
+        for hours in (0, 1, 2, 3):
+            assert world.run(6.0, clock=world.set_clock(NOW + hours * HOUR, 4)).missing == 2
+            [(count,)] = world.query("SELECT attempts FROM jobs WHERE start_ms = :start", start=broken[0])
+            attempts.append(count)
+        assert attempts[-1] > attempts[1] > 0
+        assert attempts == sorted(attempts)
