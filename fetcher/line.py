@@ -235,7 +235,9 @@ class SourceLine:
         """Count in what an answer says of its pool's used weight; returns the seconds it took (0 without an answer)."""
         if not isinstance(record, HttpRecord):
             return 0.0
-        used = self.client.used_weight(record)
+        used, budget = self.client.used_weight(record), self.budgets[endpoint.pool]
         if used is not None:
-            self.budgets[endpoint.pool].saw(used, record.sent_at)
+            budget.saw(used, record.sent_at)
+        if record.requests > 1:
+            budget.owe(record.requests - 1)  # which nobody asked for beforehand
         return record.seconds

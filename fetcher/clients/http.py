@@ -37,7 +37,8 @@ class HttpRecord:
     """One whole answer as it came, whatever its status; immutable, so that it can be judged later.
 
     `url` holds no secret; `headers` ignores the case of names; `body` is decompressed. `sent_at` is the program clock's
-    elapsed second when the request left, `seconds` how long the answer took by the same clock.
+    elapsed second when the request left, `seconds` how long the answer took by the same clock, `requests` how many a
+    library sent to get it.
     """
 
     url: str
@@ -46,6 +47,7 @@ class HttpRecord:
     body: bytes
     sent_at: float
     seconds: float
+    requests: int = 1
 
 
 class HttpSession:

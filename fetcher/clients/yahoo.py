@@ -143,7 +143,7 @@ class YahooFinanceAPIClient(BaseAPIClient):
     def _send(self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]) -> HttpRecord:
         """Have yfinance ask for the chart of the ticker `path`."""
         base_url = endpoint.base_url if self._redirected else None
-        return ask_chart(self._sessions.mine(endpoint.way.proxy), base_url, path, params)
+        return ask_chart(self._sessions.mine(endpoint.way.proxy), base_url, path, params, self._clock)
 
     def _classify(self, record: HttpRecord) -> SourceError | None:
         return classify(record, self._clock.now_ms(), self.source)
