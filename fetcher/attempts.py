@@ -108,7 +108,7 @@ class Attempts:
                 return True
             case UnknownSymbol():
                 return False
-            case CannotServe() if _asked_nobody(error):
+            case CannotServe() if _cannot_anywhere(error):
                 return False
             case CannotServe() | AuthenticationFailed():  # it may be no mirror at all, or the key of this way alone
                 return line.has_others(failed)
@@ -133,14 +133,14 @@ class Attempts:
             if isinstance(error, RetryableError) and (vital or error.record is None):
                 line.failing.failed(began, str(error), vital=vital)
             self._report(line, turn, error, vital=vital)
-            self._account(line, endpoint, purpose, error, error.record)
+            self._account(line, endpoint, purpose, error, error.record, vital=vital)
             raise
         if vital:
             self._well(line, turn)
             line.turns.learn(turn, good=True, seconds=answer.record.seconds)
         else:
             turn.gate.undecided(probe=turn.probe)
-        self._account(line, endpoint, purpose, None, answer.record)
+        self._account(line, endpoint, purpose, None, answer.record, vital=vital)
         return answer
 
     def _report(self, line: SourceLine, turn: Turn, error: SourceError, *, vital: bool) -> None:
@@ -157,7 +157,8 @@ class Attempts:
             gate.undecided(probe=probe)
         if _asked_nobody(error):
             line.turns.refund(turn)
-        elif vital and not isinstance(error, UnknownSymbol | RateLimited):  # those are the same at all of them
+        same_everywhere = isinstance(error, UnknownSymbol | RateLimited) or _cannot_anywhere(error)
+        if vital and not same_everywhere:
             line.turns.learn(turn, good=False)
 
     @staticmethod
@@ -176,21 +177,29 @@ class Attempts:
         return self._clock.now_ms() + int(seconds * 1000)
 
     def _account(
-        self, line: SourceLine, endpoint: Endpoint, purpose: str, error: SourceError | None, record: HttpRecord | object
-    ) -> None:
+        self, line: SourceLine, endpoint: Endpoint, purpose: str, error: SourceError | None,
+        record: HttpRecord | object, *, vital: bool,
+    ) -> None:  # fmt: skip
         now = self._clock.now_ms()
         seconds = line.note_answer(endpoint, record)
         if error is None or (isinstance(error, CannotServe) and record is not None):
             line.health.answered(endpoint.key, seconds, now)  # the question was wrong, the answer was well
-        elif not isinstance(error, CannotServe):  # else nobody was asked
+        elif not isinstance(error, CannotServe) and not _asked_nobody(error):
             line.health.failed(endpoint.key, str(error), now)
         outcome = "ok" if error is None else type(error).__name__
-        self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds))
+        asked = error is None or not _asked_nobody(error)
+        self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds, vital, asked))
+
+
+def _cannot_anywhere(error: SourceError) -> bool:
+    """Whether the client itself knew that the source cannot serve the question, wherever it is asked."""
+    return isinstance(error, CannotServe) and _asked_nobody(error)
 
 
 def _asked_nobody(error: SourceError) -> bool:
-    """Whether the client itself knew that the source cannot serve the question, wherever it is asked."""
-    return isinstance(error, CannotServe) and not isinstance(error, BrokenAddress) and error.record is None
+    """Whether the client itself knew the answer: a question that cannot be served, or a key that is not there."""
+    known = isinstance(error, CannotServe | AuthenticationFailed) and not isinstance(error, BrokenAddress)
+    return known and error.record is None
 
 
 def _asked_pause(error: SourceError | None) -> float:

@@ -122,6 +122,7 @@ class BaseAPIClient(ABC):
     route: str
     capabilities: Capabilities
     endpoints: tuple[Endpoint, ...]
+    unusable: str | None = None  # why nobody can be asked before a person mends something, where that is so
     timeout: tuple[float, float]  # real seconds to connect, and for each wait for more of an answer
     answer_age_ms: int = 0  # how old an answer may be when it arrives: what its source keeps and serves again
 
@@ -134,6 +135,12 @@ class BaseAPIClient(ABC):
     @abstractmethod
     def configured(cls, source: str, settings: Any, clock: Clock) -> Self:  # noqa: ANN401 (its own section's model)
         """Make the client that a section of `sources:` asks for; `source` is the section's name."""
+
+    @classmethod
+    def offers(cls, settings: Any) -> frozenset[str] | None:  # noqa: ANN401 (its own section's model)
+        """The timeframes that a source so configured has; None where only its library can tell."""
+        del settings
+        return None
 
     def candles(self, endpoint: Endpoint, request: CandleRequest) -> Answer[WirePage]:
         """A page of candles, decoded and not yet judged."""

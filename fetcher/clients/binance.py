@@ -139,6 +139,12 @@ class BinanceAPIClient(BaseAPIClient):
         timeout = (min(settings.timeout, LONGEST_CONNECT), settings.timeout)
         return cls(source, settings.base_urls, clock, timeout, settings.proxy, settings.weight_per_minute)
 
+    @classmethod
+    def offers(cls, settings: BinanceSource) -> frozenset[str]:
+        """All that there are."""
+        del settings
+        return frozenset(TIMEFRAMES)
+
     def used_weight(self, record: HttpRecord) -> int | None:
         """The weight used up by this machine's address in the server's current minute."""
         text = record.headers.get("x-mbx-used-weight-1m") or record.headers.get("x-mbx-used-weight") or ""

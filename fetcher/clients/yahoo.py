@@ -96,6 +96,12 @@ class YahooFinanceAPIClient(BaseAPIClient):
             symbols=settings.symbols,
         )
 
+    @classmethod
+    def offers(cls, settings: YahooSource) -> frozenset[str]:
+        """The few that it has for everybody."""
+        del settings
+        return frozenset(_TIMEFRAMES)
+
     def resolve(self, symbol: str, markets: Collection[Market] | None = None) -> str:
         """The ticker of a symbol: configured (`UNI7083-USD`), else `BTC-USD` of BTC/USD and its stable coins."""
         del markets  # Yahoo lists none
