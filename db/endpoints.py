@@ -97,6 +97,12 @@ def reserve(
     return granted
 
 
+def hand_back(conn: Connection, endpoint: str, window_ms: int, amount: int) -> None:
+    """Put weight that was reserved and not spent back into its budget window, unless a newer one has begun."""
+    mine = (_c.endpoint == endpoint, _c.window_ms == window_ms, _c.used >= amount)
+    conn.execute(update(endpoint_state).where(*mine).values(used=_c.used - amount))
+
+
 def _current(stored_ms: int | None, used: int, asked_ms: int, span_ms: int) -> tuple[int, int]:
     """The window that counts, and what is used of it: the newer one, unless the stored one lies in an undone future."""
     if stored_ms is not None and asked_ms <= stored_ms < asked_ms + CLOCK_SET_BACK_SPANS * span_ms:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 from db import endpoints
@@ -15,7 +14,7 @@ from fetcher.asking import Asker
 from fetcher.audit_cross import sample
 from fetcher.clients import client_class
 from fetcher.clients.binance_archive import BinanceArchiveClient
-from fetcher.clock import ServerClock
+from fetcher.clock import ServerClock, Stop
 from fetcher.events import Hooks
 from fetcher.jobqueue import JobQueue, own_name
 from fetcher.line import SourceLine
@@ -52,7 +51,7 @@ class App:
 
     config: Config
     clock: Clock
-    stop: Event
+    stop: Stop
     hooks: Hooks
     engine: Engine
     manager: DatabaseManager
@@ -65,7 +64,7 @@ class App:
     def close(self) -> None:
         """Close every connection to sources and database."""
         for line in self.lines:
-            line.client.close()
+            line.close()
         self.archive.close()
         self.engine.dispose()
 
@@ -73,7 +72,7 @@ class App:
 def build(config: Config, clock: Clock) -> App:
     """Put the program together and make its database ready; raises DatabaseProblem where that cannot be."""
     keep_flat()
-    stop, hooks, health, owner = Event(), Hooks(), Health(), own_name()
+    stop, hooks, health, owner = Stop(clock), Hooks(), Health(), own_name()
     engine = open_engine(config.database_url, stop=stop)
     manager = DatabaseManager(engine, config.database_url)
     manager.prepare()
@@ -90,8 +89,8 @@ def build(config: Config, clock: Clock) -> App:
     planning = Planning(engine, clock, router, archive, hooks.tell)
     book = RunBook(engine, clock, lines, owner)
 
-    def cross_check(some: Sequence[Series]) -> None:
-        checked = sample(router, engine, some, clock, clock.now_ms())
+    def cross_check(some: Sequence[Series], seconds: float) -> None:
+        checked = sample(router, engine, some, clock, clock.now_ms(), seconds)
         if checked is not None:
             hooks.tell(checked)
 
@@ -132,23 +131,23 @@ def _budgets(client: BaseAPIClient, server: ServerClock, places: _Places) -> dic
         able = client.capabilities
         return max(1, able.weight_per_minute * able.budget_ms // MINUTE), able.budget_ms
 
-    return {e.pool: Budget(places.engine, places.clock, server, e.pool, limits) for e in client.endpoints}
+    return {e.pool: Budget(places.engine, server, e.pool, limits) for e in client.endpoints}
 
 
 def _opened(
     client: BaseAPIClient, server: ServerClock, purses: Mapping[str, Budget | Unlimited],
     symbols: Mapping[str, str], places: _Places,
 ) -> SourceLine:  # fmt: skip
-    gates = open_gates(Gate, client.endpoints, places.engine, places.clock, places.owner)
+    gates = open_gates(Gate, client, client.endpoints, places.engine, places.clock, places.owner)
     return SourceLine(client, gates, purses, server, places.health, places.engine, places.clock, symbols)
 
 
 def open_gates(
-    kind: type[G], ways_in: Iterable[Endpoint], engine: Engine, clock: Clock, owner: str
+    kind: type[G], client: BaseAPIClient, ways_in: Iterable[Endpoint], engine: Engine, clock: Clock, owner: str
 ) -> dict[Endpoint, G]:
-    """A gate before each endpoint, all with one look at the database."""
-    outlook = Outlook(engine, clock)
-    return {each: kind(engine, clock, each.key, each.pool, owner, outlook) for each in ways_in}
+    """A gate before each of these endpoints of a client, all with one look at the database."""
+    outlook, longest = Outlook(engine, clock), client.longest_request
+    return {each: kind(engine, clock, each.key, each.pool, owner, longest, outlook) for each in ways_in}
 
 
 def _ensure_endpoints(engine: Engine, lines: tuple[SourceLine, ...]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from fetcher.attempts import Effort
 from fetcher.clients.binance_archive import NO_DAILY, checksum_in, file_name, modified_ms, parse_zip
 from fetcher.errors import BadPayload, NotPublished, SourceError
 from fetcher.filenotes import MISSING, READ, SUSPECT, FileNote
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FILES_AT_ONCE = 6  # in memory, some 10 MB each; more would not keep the network busier
-_TRIES = 3  # of one request; then the next route is better than waiting
+_EFFORT = Effort(tries=3, hurried=True)  # of one request; then the next route is better than waiting
 _LOOKS = 2  # at a file that cannot be believed
 
 
@@ -80,7 +81,7 @@ class ArchiveReader:
         """End its threads and connections."""
         self._beside.shutdown()
         for archive in self._archives.values():
-            archive.client.close()
+            archive.line.close()
 
     def is_of(self, source: str) -> bool:
         """Whether a source has an archive here."""
@@ -181,7 +182,7 @@ class ArchiveReader:
         def send(endpoint: Endpoint) -> Answer[T]:
             return question(endpoint, market_id, series.timeframe, period)
 
-        return self._router.ask(self._archives[source].line, 1, purpose, send, tries=_TRIES)
+        return self._router.ask(self._archives[source].line, 1, purpose, send, _EFFORT)
 
     def _name(self, series: Series, source: str, period: Period) -> str:
         return file_name(self._router.market_id(series, source), series.timeframe, period)

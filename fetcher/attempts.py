@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from fetcher.errors import (
@@ -33,6 +34,19 @@ T = TypeVar("T")
 LONGEST_PAUSE = 30.0  # seconds that a request waits where it is; a longer Retry-After sends its job back to the queue
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard a question is tried; `hurried` where others can be asked, so that a failing source is soon left alone.
+
+    A question that is not `vital` (time, symbols) says nothing of the candles behind the same door: whatever comes of
+    it, the breaker does not hear.
+    """
+
+    tries: int = TRIES
+    vital: bool = True
+    hurried: bool = False
+
+
 class Attempts:
     """Sends questions for the router; every attempt leaves as an event."""
 
@@ -47,9 +61,7 @@ class Attempts:
         cost: int,
         purpose: str,
         send: Callable[[Endpoint], Answer[T]],
-        *,
-        tries: int = TRIES,
-        vital: bool = True,
+        effort: Effort = Effort(),
     ) -> Answer[T]:
         """Send one request through the gate, trying again soon on what is worth it, over the source's endpoints.
 
@@ -59,13 +71,17 @@ class Attempts:
         waits = pauses()
         failed: list[Endpoint] = []
         last: SourceError | None = None
-        for attempt in range(tries):
+        for attempt in range(effort.tries):
+            tired = line.failing.enough(vital=effort.vital) if effort.hurried else None
+            if tired is not None:
+                last = last or SourceDown(f"{line.source} is left alone after {tired}", line.failing.forgotten_ms())
+                break
             asked = 0.0 if line.has_others(failed) else _asked_pause(last)  # others were not asked for a pause
             if attempt and self._clock.wait(self._stop, max(next(waits), asked)):
                 break
-            endpoint, turn = line.admit(cost, self._stop, failed)
+            endpoint, turn = line.admit(cost, self._stop, failed, vital=effort.vital)
             try:
-                return self._try(line, (endpoint, turn), purpose, send, vital=vital)
+                return self._try(line, (endpoint, turn), purpose, send, vital=effort.vital)
             except SourceError as error:
                 failed.append(endpoint)
                 if not self._worth_another_try(line, failed, error):
@@ -77,7 +93,7 @@ class Attempts:
             raise Stopped("stopped while asking " + line.source)
         if last is not None and not isinstance(last, RetryableError):
             raise last
-        raise SourceDown(f"{last} (tried {tries} times)") from last
+        raise SourceDown(f"{last}" + (f" (tried {len(failed)} times)" if len(failed) > 1 else "")) from last
 
     def _worth_another_try(self, line: SourceLine, failed: list[Endpoint], error: SourceError) -> bool:
         """Whether to ask again here and now, the last of `failed` having failed.
@@ -88,11 +104,11 @@ class Attempts:
             case RetryableError():
                 asked = _asked_pause(error)
                 if asked > LONGEST_PAUSE and not line.has_others(failed):
-                    raise SourceDown(str(error), self._clock.now_ms() + int(asked * 1000)) from error
+                    raise SourceDown(str(error), self._until(asked)) from error
                 return True
             case UnknownSymbol():
                 return False
-            case CannotServe() if _asked_nobody(error):
+            case CannotServe() if _cannot_anywhere(error):
                 return False
             case CannotServe() | AuthenticationFailed():  # it may be no mirror at all, or the key of this way alone
                 return line.has_others(failed)
@@ -110,55 +126,80 @@ class Attempts:
         *,
         vital: bool,
     ) -> Answer[T]:
-        endpoint, turn = way_in
-        gate, probe = turn.gate, turn.probe
+        (endpoint, turn), began = way_in, self._clock.elapsed()
         try:
             answer = send(endpoint)
-        except RetryableError as error:
-            if vital or error.record is None:
-                gate.failed(str(error), probe=probe)
-                line.turns.learn(turn, good=False)
-            else:  # a time or symbol question answered badly says nothing of the candles behind the same door
-                gate.undecided(probe=probe)
-            self._account(line, endpoint, purpose, error, error.record)
-            raise
-        except RateLimited as error:
-            line.rest(gate, error)
-            gate.undecided(probe=probe)
-            self._account(line, endpoint, purpose, error, error.record)
-            raise
         except SourceError as error:
-            if isinstance(error, CannotServe) and error.record is not None:  # it answered, and well: a wrong question
-                gate.succeeded(probe=probe)
-            else:
-                gate.undecided(probe=probe)
-            if _asked_nobody(error):
-                line.turns.refund(turn)
-            elif not isinstance(error, UnknownSymbol):  # where the question was wrong, all look alike in the end
-                line.turns.learn(turn, good=False)
-            self._account(line, endpoint, purpose, error, error.record)
+            if isinstance(error, RetryableError) and (vital or error.record is None):
+                line.failing.failed(began, str(error), vital=vital)
+            self._report(line, turn, error, vital=vital)
+            self._account(line, endpoint, purpose, error, error.record, vital=vital)
             raise
-        gate.succeeded(probe=probe)
-        line.turns.learn(turn, good=True, seconds=answer.record.seconds if vital else None)
-        self._account(line, endpoint, purpose, None, answer.record)
+        if vital:
+            self._well(line, turn)
+            line.turns.learn(turn, good=True, seconds=answer.record.seconds)
+        else:
+            turn.gate.undecided(probe=turn.probe)
+        self._account(line, endpoint, purpose, None, answer.record, vital=vital)
         return answer
 
+    def _report(self, line: SourceLine, turn: Turn, error: SourceError, *, vital: bool) -> None:
+        """Tell the gate, and whoever deals turns, what a question brought instead of an answer."""
+        gate, probe = turn.gate, turn.probe
+        rest = self._rest_of(error)
+        if rest is not None:
+            line.rest(gate, rest)
+        if vital and isinstance(error, RetryableError):
+            gate.failed(str(error), probe=probe)
+        elif vital and isinstance(error, CannotServe) and error.record is not None:  # a wrong question, answered well
+            self._well(line, turn)
+        else:
+            gate.undecided(probe=probe)
+        if _asked_nobody(error):
+            line.turns.refund(turn)
+        same_everywhere = isinstance(error, UnknownSymbol | RateLimited) or _cannot_anywhere(error)
+        if vital and not same_everywhere:
+            line.turns.learn(turn, good=False)
+
+    @staticmethod
+    def _well(line: SourceLine, turn: Turn) -> None:
+        turn.gate.succeeded(probe=turn.probe)
+        line.failing.over()
+
+    def _rest_of(self, error: SourceError) -> RateLimited | None:
+        """The rest that an answer asks for, by whatever status; the pause of a 503 is its host's alone."""
+        if isinstance(error, RateLimited):
+            return error
+        asked = _asked_pause(error)
+        return RateLimited(str(error), self._until(asked), whole_pool=False) if asked else None
+
+    def _until(self, seconds: float) -> int:
+        return self._clock.now_ms() + int(seconds * 1000)
+
     def _account(
-        self, line: SourceLine, endpoint: Endpoint, purpose: str, error: SourceError | None, record: HttpRecord | object
-    ) -> None:
+        self, line: SourceLine, endpoint: Endpoint, purpose: str, error: SourceError | None,
+        record: HttpRecord | object, *, vital: bool,
+    ) -> None:  # fmt: skip
         now = self._clock.now_ms()
         seconds = line.note_answer(endpoint, record)
         if error is None or (isinstance(error, CannotServe) and record is not None):
             line.health.answered(endpoint.key, seconds, now)  # the question was wrong, the answer was well
-        elif not isinstance(error, CannotServe):  # else nobody was asked
+        elif not isinstance(error, CannotServe) and not _asked_nobody(error):
             line.health.failed(endpoint.key, str(error), now)
         outcome = "ok" if error is None else type(error).__name__
-        self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds))
+        asked = error is None or not _asked_nobody(error)
+        self._tell(Attempt(line.source, endpoint.key, purpose, outcome, str(error or ""), now, seconds, vital, asked))
+
+
+def _cannot_anywhere(error: SourceError) -> bool:
+    """Whether the client itself knew that the source cannot serve the question, wherever it is asked."""
+    return isinstance(error, CannotServe) and _asked_nobody(error)
 
 
 def _asked_nobody(error: SourceError) -> bool:
-    """Whether the client itself knew that the source cannot serve the question, wherever it is asked."""
-    return isinstance(error, CannotServe) and not isinstance(error, BrokenAddress) and error.record is None
+    """Whether the client itself knew the answer: a question that cannot be served, or a key that is not there."""
+    known = isinstance(error, CannotServe | AuthenticationFailed) and not isinstance(error, BrokenAddress)
+    return known and error.record is None
 
 
 def _asked_pause(error: SourceError | None) -> float:

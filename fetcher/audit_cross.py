@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from random import Random
@@ -24,6 +25,7 @@ from fetcher.crosscheck import ENOUGH, STALE, compare, in_common
 from fetcher.errors import CannotServe, SourceError, Stopped
 from fetcher.events import CrossChecked
 from fetcher.model import CANDLE, HOUR, Window
+from fetcher.resilience.retry import TRIES
 from fetcher.validation import DataValidator
 
 if TYPE_CHECKING:
@@ -66,9 +68,20 @@ class CrossFinding:
         return self.kind != NOT_COMPARED
 
 
-def cross(
-    router: APIRouter, engine: Engine, all_series: Sequence[Series], *, windows: int, seed: int
-) -> list[CrossFinding]:
+@dataclass(frozen=True, slots=True)
+class CrossReport:
+    """What a comparison found, and how many pages were really compared."""
+
+    findings: tuple[CrossFinding, ...]
+    compared: int
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether sources agree wherever they were compared; None where that was nowhere."""
+        return not any(finding.disagrees for finding in self.findings) if self.compared else None
+
+
+def cross(router: APIRouter, engine: Engine, all_series: Sequence[Series], *, windows: int, seed: int) -> CrossReport:
     """Compare the newest page and `windows` older ones (chosen by `seed`) of every series with a second source.
 
     Series of which no two sources offer the timeframe, or of which nothing is stored, are passed over. A source that
@@ -76,6 +89,7 @@ def cross(
     """
     rng, unreachable = Random(seed), dict[str, str]()
     found: list[CrossFinding] = []
+    compared = 0
     for series in all_series:
         told: set[str] = set()
         for page in pages_of(engine, series, two_best(router, series), PAGE_ROWS, windows, rng):
@@ -86,23 +100,26 @@ def cross(
                 told.add(other)
                 continue
             try:
-                found += _compared(router, engine, page)
+                here = _compared(router, engine, page)
+                found += here
+                compared += not any(each.kind == NOT_COMPARED for each in here)
             except SourceError as error:
                 found.append(_not_compared(page, str(error)))
                 if not isinstance(error, CannotServe):
                     unreachable[other] = str(error)
                     told.add(other)
-    return found
+    return CrossReport(tuple(found), compared)
 
 
 def sample(
-    router: APIRouter, engine: Engine, all_series: Sequence[Series], clock: Clock, now_ms: int
-) -> CrossChecked | None:
+    router: APIRouter, engine: Engine, all_series: Sequence[Series], clock: Clock, now_ms: int,
+    seconds: float = math.inf,
+) -> CrossChecked | None:  # fmt: skip
     """Compare the newest candles of the series that was compared the longest ago; None when none is due, or stopped.
 
     A series is due when `now_ms` is SAMPLE_EVERY_MS after its last time, whatever that brought. One question to one
-    source; no library is loaded before a series is due, nor of a source that rests, nor more than once a day of one
-    that turns out not to offer the timeframe.
+    source, tried once, of which an answer may be expected within `seconds`; no library is loaded before a series is
+    due, nor of a source that rests, nor more than once a day of one that turns out not to offer the timeframe.
     """
     due = _due(engine, all_series, now_ms)
     resting = router.resting(0.0) if due else set()
@@ -112,8 +129,10 @@ def sample(
         if page is None:
             _remember(engine, series, None, clock.now_ms())
             continue
+        if sum(page.other.client.timeout) > seconds:
+            continue
         try:
-            found = _compared(router, engine, page)
+            found = _compared(router, engine, page, tries=1)
         except SourceError as error:
             found = [_not_compared(page, str(error))]
         except Stopped:
@@ -154,10 +173,10 @@ def _key(series: Series) -> str:
     return f"cross:{series.id}"
 
 
-def _compared(router: APIRouter, engine: Engine, page: Page) -> list[CrossFinding]:
+def _compared(router: APIRouter, engine: Engine, page: Page, *, tries: int = TRIES) -> list[CrossFinding]:
     """Ask the other source about a page; raises SourceError and Stopped as the router does."""
     series, other = page.series, page.other.source
-    served = router.candles(series, page.window.start, page.window.end, only=other, partly=True)
+    served = router.candles(series, page.window.start, page.window.end, only=other, partly=True, tries=tries)
     verdict = DataValidator().check(served.page, series.grid, page.window, served.proven_ms)
     theirs = verdict.rows
     with reading(engine) as connection:

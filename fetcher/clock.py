@@ -15,6 +15,7 @@ from threading import Event, Lock
 
 from fetcher.errors import ConfigError
 
+_WAKE_LATE = 0.001  # seconds; who wakes a moment before the deadline would go on
 _SPEC = re.compile(r"(?P<start>\S+?)(?:\s+x(?P<speed>\d+(?:\.\d+)?))?")
 
 
@@ -74,6 +75,37 @@ class Clock:
         """What `seconds` of program time last on the wall, for time-outs of library calls that wait for us."""
         return seconds / self._speed
 
+    def stretched(self, real_seconds: float) -> float:
+        """How much program time passes in so many seconds on the wall, as time-outs of requests are counted."""
+        return real_seconds * self._speed
+
+
+class Stop(Event):
+    """The word to leave, for everybody in this process: set by a signal, or by itself when a run's time is up."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._deadline: float | None = None
+
+    def at(self, deadline: float | None) -> None:
+        """Be set when the clock's elapsed seconds come to `deadline`; None: not by itself."""
+        self._deadline = deadline
+
+    def is_set(self) -> bool:
+        """Whether it is time to leave."""
+        if self._deadline is not None and self._clock.elapsed() >= self._deadline:
+            self.set()
+        return super().is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait so many seconds on the wall; True as soon as it is time to leave."""
+        if self._deadline is not None:
+            left = max(0.0, self._clock.real_seconds(self._deadline - self._clock.elapsed()))
+            timeout = left + _WAKE_LATE if timeout is None else min(timeout, left + _WAKE_LATE)
+        super().wait(timeout)
+        return self.is_set()
+
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
@@ -130,11 +162,11 @@ class ServerClock:
         """A Date header as ms UTC (whole seconds); None where there is none that can be read."""
         try:
             moment = parsedate_to_datetime(date_header) if date_header else None
-        except ValueError:
+            if moment is not None and moment.tzinfo is None:  # timestamp() would take it for this machine's own time
+                moment = moment.replace(tzinfo=UTC)
+            return None if moment is None else int(moment.timestamp() * 1000)
+        except (ValueError, OverflowError):  # the second of a year that no calendar has
             return None
-        if moment is not None and moment.tzinfo is None:  # timestamp() would take it for this machine's own time
-            moment = moment.replace(tzinfo=UTC)
-        return None if moment is None else int(moment.timestamp() * 1000)
 
     def proven_ms(self, sent_at: float, date_header: str | None) -> int | None:
         """The latest ms UTC that the source's clock had surely reached when it made an answer to a request.

@@ -71,6 +71,14 @@ class CoinGeckoSource(_Section):
     proxy: Proxies = (None,)
     symbols: dict[Symbol, MarketId] = {}
 
+    @model_validator(mode="after")
+    def _check_key(self) -> CoinGeckoSource:
+        if self.plan == "keyless" and self.api_key_env:
+            raise ValueError("api_key_env needs plan: demo or plan: pro, whichever the key is for")
+        if self.plan != "keyless" and not self.api_key_env:
+            raise ValueError(f"plan {self.plan} needs a key; name its environment variable in api_key_env")
+        return self
+
 
 class YahooSource(_Section):
     """Yahoo Finance's composite prices, a last resort: volume in quote currency, short intraday history."""

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request, as it went: `outcome` is `ok` or the name of the error; at_ms is ms UTC."""
+    """One request, as it went: `outcome` is `ok` or the name of the error; at_ms is ms UTC.
+
+    `vital`: it was about candles. `asked` is False where the client itself knew the answer, and sent nothing.
+    """
 
     source: str
     endpoint: str
@@ -17,6 +20,8 @@ class Attempt:
     message: str
     at_ms: int
     seconds: float
+    vital: bool = True
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)

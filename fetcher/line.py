@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ import msgspec
 
 from db import state
 from db.engine import reading, writing
+from db.errors import DatabaseProblem
 from db.retrying import retried
 from db.series import source_clock
 from fetcher.clients.base import CandleRequest, Market
 from fetcher.clients.http import HttpRecord
 from fetcher.model import DAY
+from fetcher.resilience.failing import Failing
 from fetcher.resilience.turns import Turns
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ class SourceLine:
         self._clock = clock
         self._symbols = symbols
         self.turns = Turns(gates.values(), budgets, engine, clock)
+        self.failing = Failing(clock)
         self._by_key = {endpoint.key: endpoint for endpoint in gates}
         self._lock = Lock()
         self._clock_lock = Lock()
@@ -80,9 +84,11 @@ class SourceLine:
         """Whether there are more ways in than those that were tried, of other pools than `without_pool`."""
         return any(each not in tried and each.pool != without_pool for each in self._gates)
 
-    def admit(self, cost: int, stop: Event, avoid: Collection[Endpoint] = ()) -> tuple[Endpoint, Turn]:
+    def admit(
+        self, cost: int, stop: Event, avoid: Collection[Endpoint] = (), *, vital: bool = True
+    ) -> tuple[Endpoint, Turn]:
         """Whose turn it is, as Turns.admit says; those to `avoid` have just failed. Follow with `turns.ended`."""
-        turn = self.turns.admit(cost, stop, [endpoint.key for endpoint in avoid])
+        turn = self.turns.admit(cost, stop, [endpoint.key for endpoint in avoid], vital=vital)
         return self._by_key[turn.gate.endpoint], turn
 
     def candles(
@@ -95,14 +101,23 @@ class SourceLine:
         limit: int | None,
     ) -> Answer[WirePage]:
         """One request for candles of a market by the source's own id."""
-        return self.client.candles(endpoint, CandleRequest(market_id, timeframe, start, end, limit))
+        return self.client.candles(
+            endpoint, CandleRequest(market_id, timeframe, start, end, limit, self.server.guess_ms())
+        )
 
     def oldest(self, series: Series) -> int:
-        """The oldest open time (ms UTC) that it serves now of a series; 0 where it serves all."""
-        able, name = self.client.capabilities, series.timeframe.name
+        """The oldest open time (ms UTC) that it serves now of a series; 0 where it serves all.
+
+        One slot later than what it has now: before the question arrives there, its oldest candle may have gone.
+        """
+        able, name, grid = self.client.capabilities, series.timeframe.name, series.grid
         reach, since = able.look_back.get(name), able.since.get(name)
-        first = 0 if since is None else series.grid.ceil(since)
-        return first if reach is None else max(first, series.grid.next(self.server.guess_ms() - reach))
+        first = 0 if since is None else grid.ceil(since)
+        return first if reach is None else max(first, grid.next(grid.next(self.server.guess_ms() - reach)))
+
+    def _answers_asides(self) -> bool:
+        """Whether anything but candles may be asked now: what failed is asked for those first."""
+        return any(gate.refusal(vital=False) is None for gate in self._gates.values())
 
     def rests_until(self) -> int:
         """When the first of its endpoints may be asked again, ms UTC; in the past when one may now."""
@@ -114,11 +129,18 @@ class SourceLine:
         for each in self._gates.values():
             each.look_again()
 
+    def close(self) -> None:
+        """Close every connection, and hand back what weight was reserved and not spent."""
+        self.client.close()
+        with suppress(DatabaseProblem):  # whoever lost it has told, and a window is over soon
+            for budget in self.budgets.values():
+                budget.close()
+
     # the source's clock
 
     def claim_clock_reading(self) -> bool:
         """Whether the caller should read the time endpoint now; others wait here until it is done."""
-        if self.server.is_fresh() or not self.client.capabilities.time_cost:
+        if self.server.is_fresh() or not self.client.capabilities.time_cost or not self._answers_asides():
             return False
         if not self._clock_lock.acquire(blocking=self.server.now_ms() is None):
             return False  # somebody is asking; until then the older reading serves
@@ -193,7 +215,8 @@ class SourceLine:
             return None
         with self._markets_lock:
             now = self._clock.now_ms()
-            if abs(now - self._markets_ms) > _SYMBOLS_AGE_MS and self._clock.elapsed() >= self._markets_again:
+            due = abs(now - self._markets_ms) > _SYMBOLS_AGE_MS and self._clock.elapsed() >= self._markets_again
+            if due and (self._markets_ms == 0 or self._answers_asides()):
                 self._load_markets(now, ask)
             return self._markets
 
@@ -227,7 +250,9 @@ class SourceLine:
         """Count in what an answer says of its pool's used weight; returns the seconds it took (0 without an answer)."""
         if not isinstance(record, HttpRecord):
             return 0.0
-        used = self.client.used_weight(record)
+        used, budget = self.client.used_weight(record), self.budgets[endpoint.pool]
         if used is not None:
-            self.budgets[endpoint.pool].saw(used, record.sent_at)
+            budget.saw(used, record.sent_at)
+        if record.requests > 1:
+            budget.owe(record.requests - 1)  # which nobody asked for beforehand
         return record.seconds

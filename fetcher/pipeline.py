@@ -38,7 +38,7 @@ class CryptoDataFetcher:
     def __init__(
         self, engine: Engine, clock: Clock, book: RunBook, queue: JobQueue, planning: Planning,
         recovery: RecoveryManager, wanted: Sequence[WantedSeries],
-        cross_check: Callable[[Sequence[Series]], None],
+        cross_check: Callable[[Sequence[Series], float], None],
     ) -> None:  # fmt: skip
         self._engine = engine
         self._clock = clock
@@ -52,8 +52,12 @@ class CryptoDataFetcher:
     def run(self, time_budget: float) -> RunResult:
         """One bare run within `time_budget` seconds; raises RunLocked while another one is under way."""
         deadline = self._clock.elapsed() + time_budget
-        with self._book.alone():
-            return self._book.recorded("run", lambda: self._plan_and_work(deadline))
+        self._recovery.leave_at(deadline)
+        try:
+            with self._book.alone():
+                return self._book.recorded("run", lambda: self._plan_and_work(deadline))
+        finally:
+            self._recovery.leave_at(None)
 
     def backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
         """Fetch what is missing of these windows, to the end, beside whatever else runs."""
@@ -86,8 +90,9 @@ class CryptoDataFetcher:
 
         self._work(plan, Scope(frozenset(series.id for series in all_series)), all_series, deadline)
         late = self._clock.elapsed() >= deadline
-        if deadline - self._clock.elapsed() > CROSS_CHECK_SECONDS:
-            self._cross_check([series for series in all_series if series.closed_until_ms is not None])
+        left = deadline - self._clock.elapsed()
+        if left > CROSS_CHECK_SECONDS:
+            self._cross_check([series for series in all_series if series.closed_until_ms is not None], left)
         return read_result(self._engine, [(series, None) for series in all_series], timed_out=late)
 
     def _backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:

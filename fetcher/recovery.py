@@ -19,10 +19,9 @@ from fetcher.writer import Committed, OpenJob, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Event
 
     from db.jobs import Scope
-    from fetcher.clock import Clock
+    from fetcher.clock import Clock, Stop
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
     from fetcher.page import Page
@@ -53,7 +52,7 @@ class RecoveryManager:
     """Works jobs to their end with `workers` requests in flight and bounded memory; one instance, one caller."""
 
     def __init__(
-        self, steps: JobSteps, storage: Storage, jobs: JobQueue, clock: Clock, stop: Event, workers: int,
+        self, steps: JobSteps, storage: Storage, jobs: JobQueue, clock: Clock, stop: Stop, workers: int,
         tell: Callable[[Fact], None],
     ) -> None:  # fmt: skip
         self._storage = storage
@@ -70,6 +69,13 @@ class RecoveryManager:
         self._claim_after = 0.0
         self._beaten = clock.elapsed()
         self._lost: DatabaseLost | None = None
+
+    def leave_at(self, deadline: float | None) -> None:
+        """Let no question of this process begin after `deadline` (the clock's elapsed seconds), wherever it is asked.
+
+        None: there is none any more, for what is asked after a run.
+        """
+        self._stop.at(deadline)
 
     def work(
         self, scope: Scope | None = None, deadline: float | None = None, beat: Callable[[], None] = lambda: None
@@ -216,7 +222,7 @@ class RecoveryManager:
             return  # goes back to the queue as it is
         if job.error is not None:
             self._give_back(job, job.error)
-        elif missing == [] or (job.row.kind == RECHECK and job.progressed):
+        elif missing == [] or (job.row.kind == RECHECK and job.answered):
             self._end(job, "done", None)
         elif job.row.kind == RECHECK:
             self._give_back(job, self._inconclusive(job))
@@ -237,13 +243,14 @@ class RecoveryManager:
 
     def _give_back(self, job: OpenJob, error: Exception) -> None:
         """Let a job go with what is left of it: what it brought is covered, and must not be hidden by it."""
-        attempts = 1 if job.progressed else job.row.attempts + 1
         if job.heals is not None and isinstance(error, UnknownSymbol):  # there is nothing better than what is there
             self._end(job, "done", str(error))
             return
+        missing = [] if job.row.kind == RECHECK else self._steps.missing(job)
+        progressed = job.answered if job.row.kind == RECHECK else job.has_progressed(missing)
+        attempts = 1 if progressed else job.row.attempts + 1
         alone = len(job.series.sources) == 1
         end = after_failure(error, attempts, self._clock.now_ms(), alone=alone)
-        missing = [] if job.row.kind == RECHECK else self._steps.missing(job)
         if job.heals is not None and not missing:
             self._end(job, "done", None)
             return

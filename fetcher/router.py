@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fetcher.attempts import Attempts
+from fetcher.attempts import Attempts, Effort
 from fetcher.clock import format_utc
 from fetcher.errors import (
     AuthenticationFailed,
@@ -20,6 +20,7 @@ from fetcher.errors import (
 )
 from fetcher.gaps import pages
 from fetcher.model import Window
+from fetcher.resilience.retry import TRIES
 from fetcher.validation import row_text
 from fetcher.wire import Spoiled, joined
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from fetcher.wire import WirePage
 
 MOST_REQUESTS = 20  # for one page, so that little is lost, and nobody waits long, when one of them fails
+ASIDE_TRIES = 2  # of a question for the time or the symbols, which candles can do without
 SHORT_REST = 5.0  # seconds that a source is waited for: what another gave meanwhile would have to be healed
 
 
@@ -115,7 +117,7 @@ class APIRouter:
         The second where a series has no listing date yet. Raises Stopped.
         """
         best = [(series, line) for series in all_series if (line := next(self.lines_for(series), None)) is not None]
-        clocks = {line.source: partial(self._source_now, line) for _, line in best}
+        clocks = {line.source: partial(self._source_now, line, _effort(series)) for series, line in best}
         lists = {line.source: partial(self._load_markets, line) for series, line in best if series.listed_ms is None}
         questions: list[Callable[[], object]] = [*clocks.values(), *lists.values()]
         if len(questions) > 1:
@@ -125,7 +127,7 @@ class APIRouter:
     def server_now(self, series: Series) -> int | None:
         """The clock of the preferred source that can tell it, ms UTC, asked for when it is not known; else None."""
         for line in self.lines_for(series):
-            now = self._source_now(line)
+            now = self._source_now(line, _effort(series))
             if now is not None:
                 return now
         return None
@@ -152,11 +154,12 @@ class APIRouter:
 
     def candles(
         self, series: Series, start: int | None, end: int | None, limit: int | None = None,
-        *, only: str | None = None, above: int | None = None, partly: bool = False,
+        *, only: str | None = None, above: int | None = None, partly: bool = False, tries: int = TRIES,
     ) -> Served:  # fmt: skip
         """Candles of `[start, end)`, from the first source that can be reached (or from `only`, or of rank < `above`).
 
-        All of it comes, or with `partly` as much of it as one source reaches and gives: `Served.window`.
+        All of it comes, or with `partly` as much of it as one source reaches and gives: `Served.window`. A source of
+        several is left to the others once it has failed for a while; each question is tried `tries` times.
 
         Raises RateLimited or SourceDown with the earliest time at which it is worth asking again, or the error of the
         configuration (UnknownSymbol, CannotServe, AuthenticationFailed) when no source can serve the series at all.
@@ -166,7 +169,7 @@ class APIRouter:
             if only is not None and line.source != only:
                 continue
             try:
-                return self._candles_soon_from(line, series, _Wanted(start, end, limit, partly))
+                return self._candles_soon_from(line, series, _Wanted(start, end, limit, partly), _effort(series, tries))
             except (SourceDown, RateLimited, CannotServe, AuthenticationFailed) as error:
                 errors.append(error)
         if not errors:
@@ -176,28 +179,28 @@ class APIRouter:
     def market_id(self, series: Series, source: str) -> str:
         """The id of a series' market at one of its sources; raises UnknownSymbol where a person has to choose."""
         line = self._lines[source]
-        return line.market_id(series.symbol, lambda: self._ask_symbols(line))
+        return line.market_id(series.symbol, lambda: self._ask_symbols(line, _effort(series)))
 
     def market_trades(self, series: Series, source: str) -> bool:
         """Whether the source says that the market still trades; True while its list cannot be had."""
         line = self._lines[source]
-        return line.trades(series.symbol, lambda: self._ask_symbols(line))
+        return line.trades(series.symbol, lambda: self._ask_symbols(line, _effort(series)))
 
-    def _candles_soon_from(self, line: SourceLine, series: Series, wanted: _Wanted) -> Served:
+    def _candles_soon_from(self, line: SourceLine, series: Series, wanted: _Wanted, effort: Effort) -> Served:
         try:
-            return self._candles_from(line, series, wanted)
+            return self._candles_from(line, series, wanted, effort)
         except RateLimited as error:
             seconds = (error.until_ms - self._clock.now_ms()) / 1000
             if seconds > SHORT_REST or self._clock.wait(self._stop, seconds):
                 raise
-            return self._candles_from(line, series, wanted)
+            return self._candles_from(line, series, wanted, effort)
 
-    def _candles_from(self, line: SourceLine, series: Series, wanted: _Wanted) -> Served:
-        self._source_now(line)
-        market_id = self.market_id(series, line.source)
+    def _candles_from(self, line: SourceLine, series: Series, wanted: _Wanted, effort: Effort) -> Served:
+        self._source_now(line, effort)
+        market_id = line.market_id(series.symbol, lambda: self._ask_symbols(line, effort))
         start, end, limit = wanted.start, wanted.end, wanted.limit
         if start is None or end is None or not start:
-            answer = self._ask_candles(line, series, market_id, (start, end, limit))
+            answer = self._ask_candles(line, series, market_id, (start, end, limit), effort)
             page = answer.value
             return Served(page, line.source, line.client.route, line.proven_ms(answer.record, page.as_of_ms))
         window = self._within_reach(line, series, Window(start, end), whole=not wanted.partly)
@@ -208,7 +211,7 @@ class APIRouter:
         answers: list[Answer[WirePage]] = []
         for part in parts:
             try:
-                answers.append(self._ask_candles(line, series, market_id, (part.start, part.end, None)))
+                answers.append(self._ask_candles(line, series, market_id, (part.start, part.end, None), effort))
             except (SourceError, Stopped):
                 if not (wanted.partly and answers):
                     raise
@@ -220,12 +223,17 @@ class APIRouter:
         return Served(page, line.source, line.client.route, known, window)
 
     def _ask_candles(
-        self, line: SourceLine, series: Series, market_id: str, asked: tuple[int | None, int | None, int | None]
+        self,
+        line: SourceLine,
+        series: Series,
+        market_id: str,
+        asked: tuple[int | None, int | None, int | None],
+        effort: Effort,
     ) -> Answer[WirePage]:
         def send(endpoint: Endpoint) -> Answer[WirePage]:
             return line.candles(endpoint, market_id, series.timeframe, *asked)
 
-        return self.ask(line, line.client.capabilities.candle_cost, f"{series} candles", send)
+        return self.ask(line, line.client.capabilities.candle_cost, f"{series} candles", send, effort)
 
     @staticmethod
     def _within_reach(line: SourceLine, series: Series, window: Window, *, whole: bool) -> Window:
@@ -240,12 +248,12 @@ class APIRouter:
             )
         return Window(max(window.start, oldest), window.end)
 
-    def _source_now(self, line: SourceLine) -> int | None:
+    def _source_now(self, line: SourceLine, effort: Effort) -> int | None:
         """Read the source's time endpoint when the last reading is old; its failure is told and otherwise ignored."""
         if line.claim_clock_reading():
             try:
                 cost = line.client.capabilities.time_cost
-                answer = self.ask(line, cost, "time", line.client.server_time, tries=2, vital=False)
+                answer = self.ask(line, cost, "time", line.client.server_time, _aside(effort))
                 line.learn_clock(answer.value, answer.record)
             except SourceError:
                 pass  # the Date header of whatever answers, or the last proven clock, stands in for it
@@ -254,14 +262,22 @@ class APIRouter:
         return line.server.now_ms()
 
     def _load_markets(self, line: SourceLine) -> None:
-        line.load_markets(lambda: self._ask_symbols(line))
+        line.load_markets(lambda: self._ask_symbols(line, Effort()))
 
-    def _ask_symbols(self, line: SourceLine) -> object:
+    def _ask_symbols(self, line: SourceLine, effort: Effort) -> object:
         cost = line.client.capabilities.symbols_cost
         try:
-            return self.ask(line, cost, "symbols", line.client.symbols, tries=2, vital=False).value
+            return self.ask(line, cost, "symbols", line.client.symbols, _aside(effort)).value
         except SourceError:
             return None  # a symbol list that cannot be had never blocks anything
+
+
+def _effort(series: Series, tries: int = TRIES) -> Effort:
+    return Effort(tries, hurried=len(series.sources) > 1)
+
+
+def _aside(effort: Effort) -> Effort:
+    return replace(effort, tries=min(effort.tries, ASIDE_TRIES), vital=False)
 
 
 def _own(page: WirePage, part: Window, window: Window) -> WirePage:

@@ -61,6 +61,7 @@ class JobSteps:
         if job.row.kind == RECHECK:
             return self._asked_again(job)
         missing, now = self.missing(job), self._clock.now_ms()
+        job.begin(missing)
         if missing and self._archive.offer(job.series) is not None:
             job.spent |= self._storage.spent_files(job.series, now)
         if job.row.kind == HEAL:

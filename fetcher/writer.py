@@ -12,7 +12,7 @@ from fetcher.model import Window
 from fetcher.page import Closing, Page, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from db.jobs import JobRow
     from fetcher.clock import Clock
@@ -37,7 +37,7 @@ class OpenJob:
         self.error: Exception | None = None
         self.confirming = False
         self.heals: tuple[Healer, ...] | None = None  # of a job that heals: who may be asked for its window
-        self.progressed = False
+        self.answered = False
         self.goes_on_unlisted = False
         self.refused: Refused | None = None
         self.lacks: list[Lack] = []  # which source was asked for which of its windows; only appended to, by any thread
@@ -46,6 +46,7 @@ class OpenJob:
         self._pages = 0
         self._rounds = 0
         self._missing_ms = self.window.span + 1
+        self._at_first: Sequence[Window] = ()
 
     @property
     def id(self) -> int:
@@ -63,9 +64,18 @@ class OpenJob:
         self._missing_ms = missing_ms
         return self._rounds
 
+    def begin(self, missing: Sequence[Window]) -> None:
+        """Note what its window lacks before anything is asked."""
+        self._at_first = missing
+
+    def has_progressed(self, missing: Iterable[Window]) -> bool:
+        """Whether less is `missing` than when it began; rows that came are none while they were there already."""
+        before = sum(hole.intersect(self.window).span for hole in self._at_first)
+        return sum(hole.span for hole in missing) < before
+
     def bring(self, page: Page) -> None:
-        """Note that a page of it was stored; one with candles or a proof is progress."""
-        self.progressed = self.progressed or bool(len(page.batch.rows) or page.absent)
+        """Note that a page of it was stored; one with candles or a proof answers a second look at an absence."""
+        self.answered = self.answered or bool(len(page.batch.rows) or page.absent)
         self.refused = page.refused[-1] if page.refused else None
 
     def expect(self, pages: int) -> None:

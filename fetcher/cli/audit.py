@@ -1,8 +1,8 @@
 """`audit`: proves what the program believes it has against the candles that are there.
 
 JSON: `{"sound", "agrees", "files", "repaired", "findings": [{"symbol", "timeframe", "kind", "start_ms", "end_ms",
-"rows", "message", "repaired", "source"}]}`; `agrees` is null without `--cross`, `source` the one compared with, else
-null; `files` is how many `--archive` asked about, else null.
+"rows", "message", "repaired", "source"}]}`; `agrees` is null without `--cross`, and where nothing could be compared,
+`source` the one compared with, else null; `files` is how many `--archive` asked about, else null.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.audit import audit as examine
 from fetcher.audit_archive import NOT_ASKED, ArchiveFinding, republished
-from fetcher.audit_cross import CrossFinding, cross
+from fetcher.audit_cross import CrossFinding, CrossReport, cross
 from fetcher.cli.choose import configured_series
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.cli.signals import stopping
@@ -76,16 +76,16 @@ def audit(
             ) from error
     files, anew = _archive(call, repair=repair) if archive else (None, [])
     crossed = _cross(call) if across else None
-    agrees = None if crossed is None else not any(finding.disagrees for finding in crossed)
-    findings = [*report.findings, *anew, *(crossed or ())]
+    agrees, found = (None, ()) if crossed is None else (crossed.agrees, crossed.findings)
+    findings: list[AnyFinding] = [*report.findings, *anew, *found]
     if call.as_json:
         put_json(_as_json(report, findings, agrees) | {"files": files})
     else:
         _put(report, findings, len(all_series))
         if files is not None:
             typer.echo(_of_files(files, anew))
-        if agrees is not None:
-            typer.echo(_verdict(crossed or ()))
+        if crossed is not None:
+            typer.echo(verdict(crossed))
     is_current = all(finding.repaired for finding in anew)
     return 0 if report.sound and is_current and agrees is not False else 1
 
@@ -97,10 +97,10 @@ def _archive(call: Invocation, *, repair: bool) -> tuple[int, list[ArchiveFindin
     return _asking(call, ask)
 
 
-def _cross(call: Invocation) -> list[CrossFinding]:
+def _cross(call: Invocation) -> CrossReport:
     seed = call.clock.now_ms()  # each audit looks elsewhere
 
-    def ask(program: App, known: Sequence[Series]) -> list[CrossFinding]:
+    def ask(program: App, known: Sequence[Series]) -> CrossReport:
         return cross(program.router, program.engine, known, windows=OLDER_PAGES, seed=seed)
 
     return _asking(call, ask)
@@ -123,10 +123,18 @@ def _of_files(files: int, anew: Sequence[ArchiveFinding]) -> str:
     return f"{text} {unknown} could not be asked about." if unknown else text
 
 
-def _verdict(crossed: Sequence[CrossFinding]) -> str:
-    differ = sum(finding.disagrees for finding in crossed)
-    left = len(crossed) - differ
-    text = f"Sources disagree in {differ} places." if differ else "Where sources were compared, they agree."
+def verdict(crossed: CrossReport) -> str:
+    """What the comparison came to, in words."""
+    differ = sum(finding.disagrees for finding in crossed.findings)
+    left = len(crossed.findings) - differ
+    if not crossed.compared:
+        reason = "the last column says why" if left else "of no series are candles stored that a second source offers"
+        return f"Nothing was compared: {reason}."
+    text = (
+        f"Sources disagree in {differ} place{'s' * (differ != 1)}."
+        if differ
+        else "Where sources were compared, they agree."
+    )
     return f"{text} {left} could not be compared." if left else text
 
 

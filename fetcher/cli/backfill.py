@@ -11,7 +11,7 @@ from fetcher.cli.choose import chosen, configured_series, moment
 from fetcher.cli.plan import put_plan
 from fetcher.cli.show import utc
 from fetcher.cli.summary import put_result
-from fetcher.cli.working import Troubles, working
+from fetcher.cli.working import Troubles, unusable, working
 from fetcher.errors import ConfigError
 from fetcher.model import Series, Window
 
@@ -67,7 +67,7 @@ def backfill(
         program.hooks.add(troubles)
         with working(call, program, by_name):
             result = program.fetcher.backfill(asked)
-        return put_result(call, result, troubles.sentences(program), by_name)
+        return put_result(call, result, troubles.sentences(program, result), by_name, unusable(program))
 
 
 def _unsaved(call: Invocation) -> list[Series]:

@@ -1,10 +1,10 @@
 """`config check`: does the configuration load, and what does it mean.
 
 JSON: `{"file", "database_url", "sources": [{"name", "client", "base_urls", "weight_per_minute", …}], "series":
-[{"symbol", "timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}, "warnings": [sentence]}`.
-`base_urls` is empty where the vendor's own hosts are asked, `weight_per_minute` null where it follows from exchange or
-plan, `proxies` holds host and port of each (null: without one); of ccxt also `exchange`, of coingecko `plan` and
-`api_key_env` (a name, several names, or null).
+[{"symbol", "timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}, "warnings": [sentence],
+"problems": [sentence]}`. `base_urls` is empty where the vendor's own hosts are asked, `weight_per_minute` null where it
+follows from exchange or plan, `proxies` holds host and port of each (null: without one); of ccxt also `exchange`, of
+coingecko `plan` and `api_key_env` (a name, several names, or null). `problems` are keys that are not there.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from db.engine import checked_url
 from fetcher.cli.endpoints import ways_of
 from fetcher.cli.show import plain, put_json, put_table, utc
 from fetcher.cli.unfetched import later_starts
+from fetcher.cli.unserved import missing_keys, unoffered
 from fetcher.clients.ccxt_library import check_exchange
 from fetcher.clients.ways import host_of
 from fetcher.errors import ConfigError
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.observe.progress import duration
+from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK
 
 if TYPE_CHECKING:
     from fetcher.cli.invocation import Invocation
@@ -42,7 +44,7 @@ def config() -> None:
 def check(ctx: typer.Context) -> int:
     """Load the configuration and tell what was understood.
 
-    Exit code 2 and one sentence when it is wrong.
+    Exit code 2 and one sentence when it is wrong, 1 when a key that it names is not in the environment.
 
     Example: python -m fetcher --config market.yaml config check
     """
@@ -51,18 +53,25 @@ def check(ctx: typer.Context) -> int:
     _check_exchanges(loaded)
     checked_url(loaded.database_url)
     url = one_line(loaded.database_url, secrets_of(loaded))
+    problems = missing_keys(loaded)
     if call.as_json:
-        put_json(_as_json(call, url))
-        return 0
-    typer.echo(f"{call.config_path} is good.")
+        put_json(_as_json(call, url, problems))
+        return EXIT_INCOMPLETE if problems else EXIT_OK
+    typer.echo(f"{call.config_path} is good" + (", but a key that it names is not there:" if problems else "."))
     typer.echo(f"database  {url}")
     typer.echo(f"one run   {loaded.run.workers} requests in flight, at most {duration(loaded.run.time_budget)}")
     for name, source in loaded.sources.items():
         typer.echo(f"source    {plain(name)}: {plain(_source_words(source))}")
     _put_series(loaded)
-    for warning in later_starts(loaded.series(), call.clock.now_ms()):
+    for warning in _warnings(call):
         typer.echo(f"Note: {warning}")
-    return 0
+    for problem in problems:
+        typer.echo(f"BAD  {problem}")
+    return EXIT_INCOMPLETE if problems else EXIT_OK
+
+
+def _warnings(call: Invocation) -> list[str]:
+    return [*unoffered(call.config), *later_starts(call.config.series(), call.clock.now_ms())]
 
 
 def _check_exchanges(loaded: Config) -> None:
@@ -122,7 +131,7 @@ def _put_series(loaded: Config) -> None:
     put_table(["symbol", "tf", "from", "sources"], rows)
 
 
-def _as_json(call: Invocation, url: str) -> dict[str, Any]:
+def _as_json(call: Invocation, url: str, problems: list[str]) -> dict[str, Any]:
     loaded = call.config
     return {
         "file": str(call.config_path),
@@ -133,5 +142,6 @@ def _as_json(call: Invocation, url: str) -> dict[str, Any]:
             for w in loaded.series()
         ],
         "run": {"workers": loaded.run.workers, "time_budget_seconds": loaded.run.time_budget},
-        "warnings": later_starts(loaded.series(), call.clock.now_ms()),
+        "warnings": _warnings(call),
+        "problems": problems,
     }

@@ -13,7 +13,7 @@ from fetcher.model import MINUTE
 from fetcher.resilience.gate import REST_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from db.endpoints import EndpointRow
     from db.health import Spell
@@ -42,7 +42,7 @@ _NOTHING = Account()
 class EndpointState:
     """One endpoint as people see it: `state`, why, until when it rests (ms UTC), and its budget.
 
-    `used` of `weight_limit` are spent in the current window of `budget_ms`, by all endpoints of one `pool`. `hour` and
+    `used` of `weight_limit` are taken in the current window of `budget_ms`, by all endpoints of one `pool`. `hour` and
     `day` are None where it was not asked for so long.
     """
 
@@ -64,6 +64,11 @@ class EndpointState:
     pool: str | None = None
     hour: Spell | None = None
     day: Spell | None = None
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it has files only, and its source is well without it."""
+        return self.endpoint.startswith(f"{self.source} archive ")
 
     @property
     def sentence(self) -> str:
@@ -88,6 +93,12 @@ def endpoint_states(
             found.append(_state(row, f"{_purse(row)}{way.pool}", by_name, now_ms, account))
     known = {state.source for state in found}
     return found + [EndpointState(name, name, UNKNOWN) for name in config.sources if name not in known]
+
+
+def unreachable(states: Iterable[EndpointState], sources: Sequence[str]) -> EndpointState | None:
+    """The best of a series' sources, where none of its endpoints can be reached; None where one can, or may."""
+    mine = [state for state in states if state.source == sources[0]]
+    return mine[0] if mine and all(state.state in {FAILING, RESTING} for state in mine) else None
 
 
 def ways_of(settings: SourceSettings) -> tuple[Way, ...]:

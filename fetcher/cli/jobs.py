@@ -17,7 +17,9 @@ from db import series as series_rows
 from db.engine import reading, writing
 from db.locks import PLAN, alone
 from fetcher.cli.choose import all_there, chosen, configured_series, storable
+from fetcher.cli.endpoints import unreachable
 from fetcher.cli.show import put_json, put_table, utc
+from fetcher.cli.sources import read_states
 from fetcher.jobqueue import as_series
 from fetcher.model import Window
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from db.jobs import JobRow
+    from fetcher.cli.endpoints import EndpointState
     from fetcher.cli.invocation import Invocation
     from fetcher.model import Series
 
@@ -77,6 +80,7 @@ def jobs(
         known = [*configured_series(connection, call.config), *by_id.values()]  # jobs may outlive their series
         only = chosen(known, [symbol]) if symbol else None
         found = _listed(connection, status, kind, only)
+        states = read_states(connection, call.config, call.clock.now_ms())
     shown, more = found[:limit], max(0, len(found) - limit)
     if call.as_json:
         put_json({"jobs": [_as_dict(job, by_id[job.series_id]) for job in shown], "more": more})
@@ -84,7 +88,9 @@ def jobs(
         typer.echo("No such jobs." if status or kind or only else "No jobs: nothing waits, nothing was given up.")
     else:
         columns = ["#id", "series", "kind", "from", "to", "#candles", "status", "#attempts", "not before", "last error"]
-        put_table(columns, [_row(job, by_id[job.series_id], call.clock.now_ms()) for job in shown])
+        now = call.clock.now_ms()
+        rows = [(job, by_id[job.series_id]) for job in shown]
+        put_table(columns, [_row(job, series, now, unreachable(states, series.sources)) for job, series in rows])
         if more:
             typer.echo(f"… and {more:,} more; --limit shows more, --status, --kind and --symbol fewer.")
     return 0
@@ -155,11 +161,15 @@ def _listed(
     ]
 
 
-def _row(job: JobRow, series: Series, now_ms: int) -> tuple[object, ...]:
+def _row(job: JobRow, series: Series, now_ms: int, state: EndpointState | None) -> tuple[object, ...]:
+    """One line; a job that waits and has met nothing yet tells how the source that it would ask first is."""
+    error = job.last_error
+    if error is None and state is not None and job.status == queue.QUEUED:
+        error = f"{state.source} is {state.sentence}"
     due = "now" if job.not_before <= now_ms else utc(job.not_before)
     return (
         job.id, str(series), job.kind, utc(job.start_ms), utc(job.end_ms), _slots(job, series), job.status,
-        job.attempts, due if job.status == queue.QUEUED else "-", job.last_error,
+        job.attempts, due if job.status == queue.QUEUED else "-", error,
     )  # fmt: skip
 
 

@@ -15,9 +15,9 @@ class LiveGate(Gate):
 
     rests: str | None = None  # why and until when runs leave this endpoint alone, in words
 
-    def refusal(self) -> RateLimited | SourceDown | None:
+    def refusal(self, *, vital: bool = True) -> RateLimited | SourceDown | None:
         """Only what the exchange forbids every request from here."""
-        refused = super().refusal()
+        refused = super().refusal(vital=vital)
         return refused if isinstance(refused, RateLimited) and refused.whole_pool else None
 
     def admit(self) -> bool:

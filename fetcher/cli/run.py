@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fetcher.cli.summary import put_result
-from fetcher.cli.working import Troubles, working
+from fetcher.cli.working import Troubles, unusable, working
 
 if TYPE_CHECKING:
     from fetcher.cli.invocation import Invocation
@@ -18,4 +18,4 @@ def run(call: Invocation) -> int:
         app.hooks.add(troubles)
         with working(call, app):
             result = app.fetcher.run(call.config.run.time_budget)
-        return put_result(call, result, troubles.sentences(app))
+        return put_result(call, result, troubles.sentences(app, result), unusable=unusable(app))

@@ -37,8 +37,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def sources(ctx: typer.Context) -> int:
     """Show how each source is, and when a resting one is asked again.
 
-    With its breaker, its request weight reserved in the current span, and over the last hour and day how many requests
-    were answered well and how fast: half of the answers, and 95 of 100, came within so many milliseconds.
+    With its breaker, its request weight taken in the current span (for about 20 requests ahead by processes at work),
+    and over the last hour and day how many requests were answered well and how fast: half of the answers, and 95 of
+    100, came within so many milliseconds.
 
     Example: python -m fetcher sources
     """

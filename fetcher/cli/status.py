@@ -20,6 +20,7 @@ from db import coverage, jobs, state
 from db import series as series_rows
 from db.engine import reading
 from fetcher.cli.choose import configured_series
+from fetcher.cli.endpoints import unreachable
 from fetcher.cli.show import plain, put_json, put_table, utc
 from fetcher.cli.sources import as_dict, read_states
 from fetcher.cli.standing import Standing, standing
@@ -71,7 +72,7 @@ def status(ctx: typer.Context) -> int:
 def _put(places: Sequence[Standing], states: Sequence[EndpointState], last: RunRow | None) -> None:
     columns = ["symbol", "tf", "from", "last close", "#stored", "by source"]
     columns += ["#fallback", "#quiet", "#absent", "#missing", "#complete", "#lag"]
-    rows = [_row(place) for place in places]
+    rows = [_row(place, unreachable(states, place.series.sources)) for place in places]
     if len(rows) > 1:
         rows.append(_total_row(places))
     put_table([*columns, "why missing"], rows)
@@ -87,12 +88,12 @@ def _put(places: Sequence[Standing], states: Sequence[EndpointState], last: RunR
         typer.echo(f"The last {last.kind} began {utc(last.started_ms)} and {end}.")
 
 
-def _row(place: Standing) -> tuple[object, ...]:
+def _row(place: Standing, state: EndpointState | None) -> tuple[object, ...]:
     lag = "-" if place.lag_ms is None else duration(place.lag_ms / 1000)
     return (
         place.series.symbol, place.series.timeframe.name, utc(place.from_ms), utc(place.until_ms), place.stored,
         " ".join(f"{name} {rows:,}" for name, rows in place.by_source.items()) or "-", place.fallback_rows,
-        place.quiet, place.absent, _known(place.missing), percent(place.complete), lag, why(place),
+        place.quiet, place.absent, _known(place.missing), percent(place.complete), lag, why(place, state),
     )  # fmt: skip
 
 
@@ -127,8 +128,8 @@ def percent(share: float | None) -> str:
     return f"{min(share * 100, 99.99):.2f} %"
 
 
-def why(place: Standing) -> str:
-    """What is known of the missing slots and of jobs that wait, with the last error."""
+def why(place: Standing, state: EndpointState | None = None) -> str:
+    """What is known of the missing slots and of jobs that wait, with the last error, else with a source's `state`."""
     if place.unfetched and not place.jobs_waiting + place.jobs_failed:
         return "never fetched"
     if not place.unfetched and (place.until_ms is None or place.from_ms >= place.until_ms):
@@ -137,8 +138,10 @@ def why(place: Standing) -> str:
     named = (("queued", place.queued), ("given up", place.failed), ("not planned yet", place.unplanned))
     parts = [f"{slots:,} {words}" for words, slots in named if slots]
     if not parts and place.jobs_waiting + place.jobs_failed:
-        parts = [f"{place.jobs_waiting} jobs waiting, {place.jobs_failed} given up"]
-    return ", ".join(parts) + (f": {plain(place.last_error, _LONGEST_ERROR)}" if place.last_error else "")
+        counts = ((place.jobs_waiting, "waiting"), (place.jobs_failed, "given up"))
+        parts = [f"{count} job{'s' * (count != 1)} {words}" for count, words in counts if count]
+    reason = place.last_error or (f"{state.source} is {state.sentence}" if state is not None and parts else None)
+    return ", ".join(parts) + (f": {plain(reason, _LONGEST_ERROR)}" if reason else "")
 
 
 def _as_json(places: Sequence[Standing], states: Sequence[EndpointState], last: RunRow | None) -> dict[str, Any]:

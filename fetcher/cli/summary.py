@@ -2,11 +2,13 @@
 
 JSON of a run: `{"outcome", "exit_code", "timed_out", "missing", "series": [{"symbol", "timeframe", "complete_from_ms",
 "complete_from", "complete_until_ms", "complete_until", "note", "missing", "jobs_waiting", "jobs_failed",
-"last_error"}], "sources": [{"source", "message"}]}`; `note` says why there was nothing to do, where there was not.
+"last_error"}], "sources": [{"source", "message"}]}`; `note` says why there was nothing to do where there was not, and
+why something is missing that no job waits for.
 """
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,7 +16,7 @@ import typer
 from fetcher.cli.show import plain, put_json, utc
 from fetcher.gaps import GapDetector
 from fetcher.model import Window
-from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK, Outcome
+from fetcher.outcome import EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_OK, Outcome
 from fetcher.results import wanted_window
 
 if TYPE_CHECKING:
@@ -24,14 +26,21 @@ if TYPE_CHECKING:
     from fetcher.model import Series
     from fetcher.results import RunResult, SeriesResult
 
+_NO_TROUBLES: Mapping[str, str] = MappingProxyType({})
 _LONGEST_ERROR, _LONGEST_TROUBLE = 300, 1_000
 
 
 def put_result(
-    call: Invocation, result: RunResult, troubles: Mapping[str, str], asked: Mapping[str, Window] | None = None
-) -> int:
-    """Print how a run ended and return its exit code; `troubles` are sentences by source, `asked` windows by series."""
+    call: Invocation, result: RunResult, troubles: Mapping[str, str], asked: Mapping[str, Window] | None = None,
+    unusable: Collection[str] = (),
+) -> int:  # fmt: skip
+    """Print how a run ended and return its exit code; `troubles` are sentences by source, `asked` windows by series.
+
+    Where a series has none but `unusable` sources, which a person must mend, the configuration is at fault.
+    """
     code = result.exit_code or (EXIT_INCOMPLETE if _unasked(result, troubles, asked) else EXIT_OK)
+    if any(set(each.series.sources) <= set(unusable) for each in result.series):
+        code = EXIT_BAD_INPUT
     asked = asked or {}
     if call.as_json:
         put_json(as_json(result, troubles, code, asked))
@@ -39,7 +48,7 @@ def put_result(
     for series in result.series:
         if call.verbosity >= 0 or series.outcome is not Outcome.OK:
             width = max(len(str(each.series)) for each in result.series)
-            mine = [troubles[name] for name in series.series.sources if name in troubles]
+            mine = {name: troubles[name] for name in series.series.sources if name in troubles}
             typer.echo(series_line(series, width, asked.get(str(series.series)), mine))
     for message in troubles.values():
         typer.echo(plain(message, _LONGEST_TROUBLE))
@@ -60,7 +69,10 @@ def _unasked(result: RunResult, troubles: Mapping[str, str], asked: Mapping[str,
 
 
 def series_line(
-    result: SeriesResult, width: int = 0, asked: Window | None = None, troubles: Collection[str] = ()
+    result: SeriesResult,
+    width: int = 0,
+    asked: Window | None = None,
+    troubles: Mapping[str, str] = _NO_TROUBLES,
 ) -> str:
     """`BTC/USDT 1h  complete until 2026-04-30T04:00Z`, or what is missing and why.
 
@@ -78,10 +90,24 @@ def series_line(
         parts.append(f"{result.queued} job{'s' * (result.queued != 1)} waiting")
     if result.failed:
         parts.append(f"{result.failed} job{'s' * (result.failed != 1)} given up")
-    reason = result.last_error
-    if reason is None or any(_says(trouble, reason) for trouble in troubles):
+    reason = result.last_error or untold(result, troubles)
+    if reason is None or any(_says(trouble, reason) for trouble in troubles.values()):
         return f"{name}  {', '.join(parts)}"
     return f"{name}  {', '.join(parts)}: {plain(reason, _LONGEST_ERROR)}"
+
+
+def untold(result: SeriesResult, troubles: Collection[str]) -> str | None:
+    """Why something is missing that no job waits for and no error tells of; None where that is not so.
+
+    `troubles` names the sources that did not serve.
+    """
+    if not result.missing or result.queued or result.failed or result.last_error:
+        return None
+    down = [name for name in result.series.sources if name in troubles]
+    others = [name for name in result.series.sources if name not in troubles]
+    parts = [f"{' and '.join(down)} did not serve"] if down else []
+    parts += [f"{' and '.join(others)} did not tell of it yet"] if others else []
+    return f"{', '.join(parts)}; the next run asks again"
 
 
 def explained(series: Series, asked: Window | None) -> Window:
@@ -111,7 +137,8 @@ def idle_note(series: Series, asked: Window | None) -> str | None:
 
 def _says(trouble: str, reason: str) -> bool:
     """Whether a source's line tells the reason of a job as well: the same failure, or the rest that followed it."""
-    return trouble.partition(": ")[2] in reason or reason in trouble or "rests until" in reason
+    words = trouble.partition(": ")[2]
+    return (bool(words) and words in reason) or reason in trouble or "rests until" in reason
 
 
 def as_json(result: RunResult, troubles: Mapping[str, str], code: int, asked: Mapping[str, Window]) -> dict[str, Any]:
@@ -125,7 +152,7 @@ def as_json(result: RunResult, troubles: Mapping[str, str], code: int, asked: Ma
             {
                 "symbol": each.series.symbol,
                 "timeframe": each.series.timeframe.name,
-                **_span_as_json(each, asked.get(str(each.series))),
+                **_span_as_json(each, asked.get(str(each.series)), troubles),
                 "missing": each.missing,
                 "jobs_waiting": each.queued,
                 "jobs_failed": each.failed,
@@ -137,12 +164,12 @@ def as_json(result: RunResult, troubles: Mapping[str, str], code: int, asked: Ma
     }
 
 
-def _span_as_json(result: SeriesResult, asked: Window | None) -> dict[str, Any]:
+def _span_as_json(result: SeriesResult, asked: Window | None, troubles: Collection[str]) -> dict[str, Any]:
     span = explained(result.series, asked) if result.outcome is Outcome.OK else None
     return {
         "complete_from_ms": span.start if span else None,
         "complete_from": utc(span.start) if span else None,
         "complete_until_ms": span.end if span else None,
         "complete_until": utc(span.end) if span else None,
-        "note": idle_note(result.series, asked) if result.outcome is Outcome.OK else None,
+        "note": idle_note(result.series, asked) if result.outcome is Outcome.OK else untold(result, troubles),
     }

@@ -50,10 +50,10 @@ def worker(
         program.hooks.add(count)
         program.hooks.add(troubles)
         with working(call, program):
-            program.fetcher.work_queue(stay=stay)
+            result = program.fetcher.work_queue(stay=stay)
         with reading(program.engine) as connection:
             waiting = sum(number for (status, _), number in jobs.counts(connection).items() if status == jobs.QUEUED)
-        told = troubles.sentences(program)
+        told = troubles.sentences(program, result)
     code = EXIT_INCOMPLETE if ended[jobs.QUEUED] or ended[jobs.FAILED] else EXIT_OK
     if call.as_json:
         messages = [{"source": source, "message": message} for source, message in told.items()]

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from db import endpoints
 from db.engine import reading
 from db.errors import DatabaseProblem
-from fetcher.cli.endpoints import RESTING, endpoint_states
+from fetcher.cli.endpoints import FAILING, RESTING, endpoint_states
 from fetcher.cli.remaining import remaining_slots
 from fetcher.cli.signals import stopping
 from fetcher.events import Attempt
 from fetcher.model import MINUTE
 from fetcher.observe import logs
 from fetcher.observe.progress import PlainLines, Progress, duration
+from fetcher.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fetcher.events import Fact
     from fetcher.model import Window
     from fetcher.observe.progress import Display
+    from fetcher.results import RunResult
 
 
 _TICK_SECONDS = 0.5
@@ -114,7 +116,7 @@ def waiting_words(app: App) -> str | None:
     return None
 
 
-_SERVED = {"ok", "CannotServe", "UnknownSymbol"}  # it answered, and well: only the question was wrong
+_SERVED = {"ok", "CannotServe", "NotPublished", "UnknownSymbol"}  # it answered, and well: only the question was wrong
 
 
 class Troubles:
@@ -122,25 +124,40 @@ class Troubles:
 
     def __init__(self) -> None:
         self._failed: dict[str, str] = {}
+        self._candles: set[str] = set()  # those that failed a question for candles: their time makes that no better
 
     def __call__(self, fact: Fact) -> None:
         """Hear a fact."""
         if isinstance(fact, Attempt):
             if fact.outcome in _SERVED:
-                self._failed.pop(fact.source, None)
+                if fact.asked and (fact.vital or fact.source not in self._candles):
+                    self._failed.pop(fact.source, None)
+                    self._candles.discard(fact.source)
             else:
+                self._candles |= {fact.source} if fact.vital else set()
                 self._failed[fact.source] = fact.message
 
-    def sentences(self, app: App) -> dict[str, str]:
+    def sentences(self, app: App, result: RunResult) -> dict[str, str]:
         """One sentence for each source that did not serve, by name: what was met, or why it was not even asked."""
+        lacking = {name for each in result.series if each.outcome is not Outcome.OK for name in each.series.sources}
         with reading(app.engine) as connection:
             states = endpoint_states(endpoints.read_all(connection), app.config, app.clock.now_ms())
         found: dict[str, str] = {}
         for line in app.lines:
-            mine = [state for state in states if state.source == line.source]
+            mine = [state for state in states if state.source == line.source and not state.is_archive]
             resting = [state for state in mine if state.state == RESTING]
-            if mine and len(resting) == len(mine):
+            if line.client.unusable is not None:
+                found[line.source] = f"{line.source} did not serve: {line.client.unusable}"
+            elif mine and len(resting) == len(mine):
                 found[line.source] = f"{line.source} is {resting[0].sentence}"
             elif line.source in self._failed:
                 found[line.source] = f"{line.source} did not serve: {self._failed[line.source]}"
+            elif line.source in lacking and mine and all(state.state == FAILING for state in mine):
+                # its turn did not come: it had no request weight left, for example
+                found[line.source] = f"{line.source} is {mine[0].sentence}"
         return found
+
+
+def unusable(app: App) -> frozenset[str]:
+    """The sources that cannot be asked before a person mends something: their key is not there."""
+    return frozenset(line.source for line in app.lines if line.client.unusable is not None)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from fetcher.clients.http import longest_answer
 from fetcher.clients.ways import DIRECT, Way, without_password
 from fetcher.errors import SourceError
 
@@ -94,7 +95,8 @@ class CandleRequest:
     """Candles of one market whose open time lies in `[start, end)`, ms UTC, at most `limit`, ascending.
 
     An open `start` or `end` (None) serves to find the listing and a stored neighbour: without `start` the newest rows
-    before `end` come, without `end` the oldest from `start` on.
+    before `end` come, without `end` the oldest from `start` on. `now_ms` is the source's clock as far as it is known,
+    by which its reach is judged; None: ours.
     """
 
     market_id: str
@@ -102,6 +104,7 @@ class CandleRequest:
     start: int | None = None
     end: int | None = None
     limit: int | None = None
+    now_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +126,25 @@ class BaseAPIClient(ABC):
     route: str
     capabilities: Capabilities
     endpoints: tuple[Endpoint, ...]
+    unusable: str | None = None  # why nobody can be asked before a person mends something, where that is so
+    timeout: tuple[float, float]  # real seconds to connect, and for each wait for more of an answer
     answer_age_ms: int = 0  # how old an answer may be when it arrives: what its source keeps and serves again
+
+    @property
+    def longest_request(self) -> float:
+        """How many real seconds one request may last."""
+        return longest_answer(self.timeout)
 
     @classmethod
     @abstractmethod
     def configured(cls, source: str, settings: Any, clock: Clock) -> Self:  # noqa: ANN401 (its own section's model)
         """Make the client that a section of `sources:` asks for; `source` is the section's name."""
+
+    @classmethod
+    def offers(cls, settings: Any) -> frozenset[str] | None:  # noqa: ANN401 (its own section's model)
+        """The timeframes that a source so configured has; None where only its library can tell."""
+        del settings
+        return None
 
     def candles(self, endpoint: Endpoint, request: CandleRequest) -> Answer[WirePage]:
         """A page of candles, decoded and not yet judged."""
@@ -143,7 +159,10 @@ class BaseAPIClient(ABC):
         return self._ask(endpoint, self._symbols())
 
     def market_id(self, symbol: str) -> str:
-        """The source's id of a symbol by its usual rule, for while its list cannot be had: `BTCUSDT` of `BTC/USDT`."""
+        """The source's id of a symbol by its usual rule, for while its list cannot be had: `BTCUSDT` of `BTC/USDT`.
+
+        CannotServe where it has none: nobody is asked, and the next source is.
+        """
         return symbol.replace("/", "")
 
     def resolve_configured(self, symbol: str, configured: str) -> str:

@@ -131,6 +131,7 @@ class BinanceAPIClient(BaseAPIClient):
         # Limits are per asking address: every mirror draws on the same budget.
         self.endpoints = endpoints_of(source, {url.rstrip("/"): url.rstrip("/") for url in base_urls}, ways(proxies))
         self._clock = clock
+        self.timeout = timeout
         self._http = HttpSession(clock, timeout)
 
     @classmethod
@@ -138,6 +139,12 @@ class BinanceAPIClient(BaseAPIClient):
         """Make the client that a section of `sources:` asks for."""
         timeout = (min(settings.timeout, LONGEST_CONNECT), settings.timeout)
         return cls(source, settings.base_urls, clock, timeout, settings.proxy, settings.weight_per_minute)
+
+    @classmethod
+    def offers(cls, settings: BinanceSource) -> frozenset[str]:
+        """All that there are."""
+        del settings
+        return frozenset(TIMEFRAMES)
 
     def used_weight(self, record: HttpRecord) -> int | None:
         """The weight used up by this machine's address in the server's current minute."""

@@ -102,6 +102,7 @@ class BinanceArchiveClient(BaseAPIClient):
         address = url.rstrip("/")
         self.endpoints = tuple(endpoints_of(f"{source} archive", {address: address}, ways(proxies)))
         self._clock = clock
+        self.timeout = timeout
         self._http = HttpSession(clock, timeout)
 
     @classmethod

@@ -13,17 +13,13 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
-from fetcher.clients.binance_errors import retry_after_ms
-from fetcher.clock import ServerClock
-from fetcher.errors import AuthenticationFailed, BadPayload, CannotServe, RateLimited, RetryableError, UnknownSymbol
-from fetcher.model import HOUR, MINUTE, SECOND
-from fetcher.wire import excerpt
+from fetcher.clients.statuses import advise, by_status, limited, refused_key, say, troubled
+from fetcher.errors import BadPayload, CannotServe, UnknownSymbol
 
 if TYPE_CHECKING:
     from fetcher.clients.http import HttpRecord
     from fetcher.errors import SourceError
 
-MESSAGE_CHARACTERS = 200
 _NO_ANSWER = "which is no answer of its interface"
 
 Hint = Literal["symbol", "limit", "key", "busy", "refused"]
@@ -54,76 +50,31 @@ def classify(record: HttpRecord, now_ms: int, source: str, hint: Hint | None = N
 
     `now_ms` is our clock, by which rests end; Retry-After counts from the Date of the same answer.
     """
-    status, document = record.status, _read(record.body)
-    if status == HTTPStatus.OK and not isinstance(document, dict | list):
-        return BadPayload(_said(source, record, "", _NO_ANSWER))
+    document = _read(record.body)
+    if record.status == HTTPStatus.OK and not isinstance(document, dict | list):
+        return BadPayload(advise(say(source, record, ""), _NO_ANSWER))
     complaint = _complaint(document)
-    if status == HTTPStatus.OK and not complaint and hint is None:
+    if record.status == HTTPStatus.OK and not complaint and hint is None:
         return None
-    known = _by_status(record, now_ms, source, complaint)
-    return known or _by_body(record, now_ms, source, complaint, hint if isinstance(document, dict) else None)
+    said = say(source, record, complaint)
+    known = by_status(record, now_ms, said)
+    return known or _by_body(record, now_ms, said, complaint, hint if isinstance(document, dict) else None)
 
 
-def _by_status(record: HttpRecord, now_ms: int, source: str, complaint: str) -> SourceError | None:
-    match record.status:
-        case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.IM_A_TEAPOT:
-            return _rest(record, now_ms, source, complaint)
-        case HTTPStatus.UNAUTHORIZED | HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            return AuthenticationFailed(_said(source, record, complaint, "check the key, or the proxy's password"))
-        case HTTPStatus.FORBIDDEN | HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS:
-            return _shut_out(record, now_ms, source, complaint)
-        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-            return _failure(record, now_ms, source, complaint)
-        case status if status != HTTPStatus.OK and status < HTTPStatus.BAD_REQUEST:
-            return BadPayload(_said(source, record, complaint, "which answers no question; check base_url"))
-        case _:
-            return None
-
-
-def _by_body(record: HttpRecord, now_ms: int, source: str, complaint: str, hint: Hint | None) -> SourceError:
+def _by_body(record: HttpRecord, now_ms: int, said: str, complaint: str, hint: Hint | None) -> SourceError:
     kind = next((name for name, words in _SORTED.items() if words.search(complaint)), hint)
     match kind:
         case "limit":
-            return _rest(record, now_ms, source, complaint)
+            return limited(record, now_ms, said)
         case "symbol":
-            return UnknownSymbol(_said(source, record, complaint))
+            return UnknownSymbol(said)
         case "key":
-            return AuthenticationFailed(_said(source, record, complaint, "check the key in the configuration"))
+            return refused_key(said)
         case "busy":
-            return _failure(record, now_ms, source, complaint)
+            return troubled(record, now_ms, said)
     if record.status == HTTPStatus.OK and not complaint:
-        return BadPayload(_said(source, record, "", _NO_ANSWER))
-    return CannotServe(_said(source, record, complaint))
-
-
-def _rest(record: HttpRecord, now_ms: int, source: str, complaint: str) -> RateLimited:
-    asked = retry_after_ms(record, _server_now(record, now_ms))
-    least = 2 * MINUTE if record.status == HTTPStatus.IM_A_TEAPOT else MINUTE
-    return RateLimited(_said(source, record, complaint), now_ms + (least if asked is None else asked))
-
-
-def _shut_out(record: HttpRecord, now_ms: int, source: str, complaint: str) -> RateLimited:
-    if record.status == HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS:
-        said = _said(source, record, complaint, "this address is in a restricted location; set base_url or proxy")
-        return RateLimited(said, now_ms + HOUR, whole_pool=False)
-    asked = retry_after_ms(record, _server_now(record, now_ms))
-    said = _said(source, record, complaint, "its firewall turns this address away; ask less often or set proxy")
-    return RateLimited(said, now_ms + (10 * MINUTE if asked is None else asked), whole_pool=False)
-
-
-def _failure(record: HttpRecord, now_ms: int, source: str, complaint: str) -> RetryableError:
-    failure = RetryableError(_said(source, record, complaint))
-    asked = retry_after_ms(record, _server_now(record, now_ms))
-    failure.retry_after = None if asked is None else asked / SECOND
-    return failure
-
-
-def _server_now(record: HttpRecord, now_ms: int) -> int:
-    try:
-        dated = ServerClock.dated_ms(record.headers.get("Date"))
-    except OverflowError:  # a year that no calendar has
-        dated = None
-    return now_ms if dated is None else dated
+        return BadPayload(advise(said, _NO_ANSWER))
+    return CannotServe(said)
 
 
 def _read(body: bytes) -> object:
@@ -157,13 +108,3 @@ def _flat(error: object) -> str:
     if isinstance(error, dict):
         return " ".join(_flat(value) for value in error.values())
     return " ".join(_flat(value) for value in error) if isinstance(error, list) else str(error)
-
-
-def _said(source: str, record: HttpRecord, complaint: str, advice: str = "") -> str:
-    text = complaint or record.body
-    said = f"{source} answered {record.status}" + (f": {excerpt(text, 110)}" if text else " with nothing")
-    return (
-        f"{excerpt(said, MESSAGE_CHARACTERS - len(advice) - 2)}; {advice}"
-        if advice
-        else excerpt(said, MESSAGE_CHARACTERS)
-    )

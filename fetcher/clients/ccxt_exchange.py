@@ -26,12 +26,12 @@ from fetcher.clients.ccxt_venues import (
 from fetcher.clients.recording import RecordingSessions
 from fetcher.clients.ways import ways
 from fetcher.clock import format_utc
-from fetcher.errors import CannotServe, ConfigError, RetryableError, SourceError
+from fetcher.errors import CannotServe, ConfigError, SourceError, UnknownSymbol
 from fetcher.model import MINUTE, Timeframe, Window
 from fetcher.wire import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from fetcher.clients.base import CandleRequest, Endpoint
     from fetcher.clients.http import HttpRecord
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 LONGEST_CONNECT = 5.0  # seconds; a host that does not take up by then is down
 NEIGHBOURS = 2  # a proof of absence asks one candle more on either side than a page has
-_UNLISTED = "?"  # marks a symbol whose native id is not known while the market list cannot be had
 
 
 class CcxtAPIClient(BaseAPIClient):
@@ -70,6 +69,7 @@ class CcxtAPIClient(BaseAPIClient):
         self._clock = clock
         self._base_url = base_url
         self._weight_per_minute = weight_per_minute
+        self.timeout = timeout
         self._sessions = RecordingSessions(clock, timeout)
         self._local = threading.local()
 
@@ -106,9 +106,23 @@ class CcxtAPIClient(BaseAPIClient):
             answers_open=self._exchange_id in FORWARD,
         )
 
+    def resolve(self, symbol: str, markets: Collection[Market] | None) -> str:
+        """The exchange's id of a symbol, listed or by its usual rule.
+
+        Without a rule, UnknownSymbol where the list lacks it and CannotServe while that (None) cannot be had.
+        """
+        listed = next((market.id for market in markets or () if market.symbol == symbol), None)
+        known = listed or guess_market_id(self._exchange_id, symbol)
+        if known is not None:
+            return known
+        setting = f"set sources.{self.source}.symbols: {{{symbol}: <id>}}"
+        if markets is not None:
+            raise UnknownSymbol(f"{self.source} does not list {symbol}; if it has another name there, {setting}")
+        raise CannotServe(f"{self.source} has no list of markets now, without which {symbol} has no id; {setting}")
+
     def market_id(self, symbol: str) -> str:
-        """The exchange's id by its usual rule; without one, an id that says so and is never asked for."""
-        return guess_market_id(self._exchange_id, symbol) or _UNLISTED + symbol
+        """The exchange's id while its list of markets cannot be had."""
+        return self.resolve(symbol, None)
 
     def used_weight(self, record: HttpRecord) -> int | None:  # noqa: ARG002 - no header that all exchanges share
         """Unknown: the exchanges tell it each in its own way, most not at all."""
@@ -119,11 +133,6 @@ class CcxtAPIClient(BaseAPIClient):
         self._sessions.close()
 
     def _candles(self, request: CandleRequest) -> Question[WirePage]:
-        if request.market_id.startswith(_UNLISTED):
-            symbol = request.market_id.removeprefix(_UNLISTED)
-            raise RetryableError(
-                f"{self.source} has not sent its list of markets yet, without which {symbol} has no id"
-            )
         asked = self._window(request)
         forward = self._exchange_id in FORWARD
         params: dict[str, str | int] = {"market": request.market_id, "timeframe": request.timeframe.name}
@@ -168,7 +177,8 @@ class CcxtAPIClient(BaseAPIClient):
     def _window(self, request: CandleRequest) -> Window:
         """The window to ask for; an open side is closed by as many candles as one request can bring."""
         grid, rows = request.timeframe.grid(), self._rows_a_request
-        now, oldest = self._clock.now_ms(), self._oldest(request.timeframe)
+        now = request.now_ms or self._clock.now_ms()
+        oldest = self._oldest(request.timeframe, now)
         start, end = request.start, request.end
         if start is None:
             end = grid.next(now) if end is None else end
@@ -183,13 +193,13 @@ class CcxtAPIClient(BaseAPIClient):
             raise CannotServe(f"{self.source} serves only {rows} candles of {request.timeframe} per request")
         return window
 
-    def _oldest(self, timeframe: Timeframe) -> int:
-        """The oldest open time (ms UTC) that the exchange serves now, by our clock; 0 where it serves all."""
+    def _oldest(self, timeframe: Timeframe, now: int) -> int:
+        """The oldest open time (ms UTC) that the exchange serves at a moment of its clock; 0 where it serves all."""
         span = self.capabilities.look_back.get(timeframe.name)
         if span is None:
             return 0
         grid = timeframe.grid()
-        return grid.advance(grid.floor(self._clock.now_ms()), 1 - span // timeframe.ms)
+        return grid.advance(grid.floor(now), 1 - span // timeframe.ms)
 
     def _page(self, request: CandleRequest, asked: Window, body: bytes) -> WirePage:
         page = read_page(self._library().reading, body, self.source)

@@ -5,7 +5,6 @@ Facts: docs.coingecko.com (coins-id-ohlc, coins-id-ohlc-range, errors and rate l
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,11 +19,12 @@ from fetcher.clients.coingecko_coins import coin_id, in_parts
 from fetcher.clients.coingecko_errors import classify
 from fetcher.clients.coingecko_parse import parse_coins, parse_ohlc
 from fetcher.clients.http import HttpRecord
+from fetcher.clients.keys import read_keys
 from fetcher.clients.recording import RecordingSessions
 from fetcher.clients.spans import cut, span_of
 from fetcher.clients.ways import ways
 from fetcher.clock import ServerClock, parse_utc
-from fetcher.errors import CannotServe, ConfigError, RetryableError, SourceError
+from fetcher.errors import AuthenticationFailed, CannotServe, RetryableError, SourceError
 from fetcher.model import DAY, HOUR, MINUTE, SECOND
 from fetcher.wire import WirePage
 
@@ -57,10 +57,14 @@ _PAID_SINCE = parse_utc("2018-02-09")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A plan (`keyless`, `demo`, `pro`) and its keys by the name of their variable; they show nowhere."""
+    """A plan (`keyless`, `demo`, `pro`) and its keys by the name of their variable; they show nowhere.
+
+    `missing` tells of variables that hold no key, why not.
+    """
 
     plan: str = "keyless"
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 KEYLESS = Access()
@@ -94,7 +98,7 @@ class CoinGeckoAPIClient(BaseAPIClient):
         url = (base_url or HOSTS[access.plan]).rstrip("/")
         self.source = source
         self.capabilities = Capabilities(
-            timeframes=frozenset(_LOOK_BACK) | frozenset(_PAID_INTERVALS if paid else ()),
+            timeframes=_timeframes(access.plan),
             rows_per_request=max(_PAID_SPANS["1h"] // HOUR if paid else 0, _LOOK_BACK["4h"] // _FOUR_HOURS),
             candle_cost=1,
             time_cost=0,
@@ -105,25 +109,34 @@ class CoinGeckoAPIClient(BaseAPIClient):
             max_span=MappingProxyType(dict(_LOOK_BACK) | (dict(_PAID_SPANS) if paid else {})),
             has_volume=False,
         )
-        self.endpoints = endpoints_of(source, {url: url}, ways(proxies, tuple(access.keys)))
+        self.endpoints = endpoints_of(source, {url: url}, ways(proxies, (*access.keys, *access.missing)))
+        self.unusable = next(iter(access.missing.values()), None) if not access.keys else None
         self._clock = clock
+        self.timeout = timeout
         self._sessions = RecordingSessions(clock, timeout)
         self._headers = {env: {KEY_HEADERS[access.plan]: key} for env, key in access.keys.items()}
         self._configured_ids = symbols
+        self._missing = access.missing
 
     @classmethod
     def configured(cls, source: str, settings: CoinGeckoSource, clock: Clock) -> Self:
-        """Make the client that a section of `sources:` asks for; ConfigError where plan and key do not fit."""
+        """Make the client that a section of `sources:` asks for, also where a key is not there: others may serve."""
+        keys, missing = read_keys(settings.api_key_env)
         return cls(
             source,
             clock,
             (min(settings.timeout, LONGEST_CONNECT), settings.timeout),
-            access=Access(settings.plan, _keys(source, settings.plan, settings.api_key_env)),
+            access=Access(settings.plan, keys, missing),
             base_url=settings.base_url,
             proxies=settings.proxy,
             calls_per_minute=settings.weight_per_minute,
             symbols=settings.symbols,
         )
+
+    @classmethod
+    def offers(cls, settings: CoinGeckoSource) -> frozenset[str]:
+        """The timeframes of the plan."""
+        return _timeframes(settings.plan)
 
     def resolve(self, symbol: str, markets: Collection[Market] | None) -> str:
         """The market id of a symbol; UnknownSymbol with the candidates where its ticker means several coins."""
@@ -158,7 +171,7 @@ class CoinGeckoAPIClient(BaseAPIClient):
         self._sessions.close()
 
     def _candles(self, request: CandleRequest) -> Question[WirePage]:
-        name, now = request.timeframe.name, self._clock.now_ms()
+        name, now = request.timeframe.name, request.now_ms or self._clock.now_ms()
         if name not in self.capabilities.timeframes:
             raise CannotServe(f"{self.source} has no {name} candles, only {', '.join(self.capabilities.timeframes)}")
         reach = self.capabilities.look_back.get(name)
@@ -185,6 +198,8 @@ class CoinGeckoAPIClient(BaseAPIClient):
 
     def _send(self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]) -> HttpRecord:
         """Have pycoingecko's method `path` ask, and take what our session recorded of it."""
+        if (endpoint.way.key_env or "") in self._missing:
+            raise AuthenticationFailed(self._missing[endpoint.way.key_env or ""])
         from pycoingecko import CoinGeckoAPI  # type: ignore[import-untyped]
 
         session = self._sessions.mine(endpoint.way.proxy)
@@ -204,30 +219,11 @@ class CoinGeckoAPIClient(BaseAPIClient):
         return classify(record, self._clock.now_ms(), self.source)
 
 
+def _timeframes(plan: str) -> frozenset[str]:
+    return frozenset(_LOOK_BACK) | frozenset(_PAID_INTERVALS if plan == "pro" else ())
+
+
 def _days(name: str, window: Window, now: int) -> int:
     """The smallest number of days back from now whose answer surely holds the whole first candle of the window."""
     step = _HALF_HOUR if name == "30m" else _FOUR_HOURS
     return next((days for days in _DAYS[name] if window.start >= now - days * DAY + step), _DAYS[name][-1])
-
-
-def _keys(source: str, plan: str, variables: Sequence[str]) -> dict[str, str]:
-    """The keys from the environment, by variable; ConfigError where the plan needs one that is not there."""
-    if plan == "keyless":
-        if variables:
-            raise ConfigError(f"sources.{source}: api_key_env needs plan: demo or plan: pro, whichever the key is for")
-        return {}
-    if not variables:
-        raise ConfigError(f"sources.{source}: plan {plan} needs a key; name its environment variable in api_key_env")
-    keys: dict[str, str] = {}
-    for variable in variables:
-        key = os.environ.get(variable, "").strip()
-        if not key:
-            raise ConfigError(
-                f"sources.{source}: the environment variable {variable} holds no key; set it or drop plan"
-            )
-        if not key.isascii() or not key.isprintable():
-            raise ConfigError(f"sources.{source}: the environment variable {variable} holds characters that no key has")
-        if key in keys.values():  # its calls would be counted twice over
-            raise ConfigError(f"sources.{source}: the environment variable {variable} holds the key of another one")
-        keys[variable] = key
-    return keys

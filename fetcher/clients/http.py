@@ -37,7 +37,8 @@ class HttpRecord:
     """One whole answer as it came, whatever its status; immutable, so that it can be judged later.
 
     `url` holds no secret; `headers` ignores the case of names; `body` is decompressed. `sent_at` is the program clock's
-    elapsed second when the request left, `seconds` how long the answer took by the same clock.
+    elapsed second when the request left, `seconds` how long the answer took by the same clock, `requests` how many a
+    library sent to get it.
     """
 
     url: str
@@ -46,6 +47,7 @@ class HttpRecord:
     body: bytes
     sent_at: float
     seconds: float
+    requests: int = 1
 
 
 class HttpSession:
@@ -104,13 +106,19 @@ class HttpSession:
         return session
 
 
+def longest_answer(timeout: tuple[float, float]) -> float:
+    """How many real seconds a whole answer may take; `timeout` is (connect, read)."""
+    connect, read = timeout
+    return connect + 3 * read
+
+
 def read_body(response: requests.Response, clock: Clock, sent_at: float, timeout: tuple[float, float]) -> bytes:
     """The whole, decompressed body of a streamed answer, within connect + 3 x read seconds of `sent_at`.
 
     RetryableError when it takes longer, BadPayload when it is too big to be an answer, else what the transport raises.
     """
     # read1 returns what has come: the deadline also holds against a body that drips a byte at a time
-    allowed = timeout[0] + 3 * timeout[1]
+    allowed = longest_answer(timeout)
     chunks, size = [], 0
     while chunk := response.raw.read1(_CHUNK, decode_content=True):
         chunks.append(chunk)

@@ -79,6 +79,7 @@ class YahooFinanceAPIClient(BaseAPIClient):
         self.endpoints = endpoints_of(source, {url: url}, ways(proxies))
         self._clock = clock
         self._redirected = base_url is not None
+        self.timeout = timeout
         self._sessions = RecordingSessions(clock, timeout)
         self._tickers = symbols
 
@@ -94,6 +95,12 @@ class YahooFinanceAPIClient(BaseAPIClient):
             requests_per_minute=settings.weight_per_minute,
             symbols=settings.symbols,
         )
+
+    @classmethod
+    def offers(cls, settings: YahooSource) -> frozenset[str]:
+        """The few that it has for everybody."""
+        del settings
+        return frozenset(_TIMEFRAMES)
 
     def resolve(self, symbol: str, markets: Collection[Market] | None = None) -> str:
         """The ticker of a symbol: configured (`UNI7083-USD`), else `BTC-USD` of BTC/USD and its stable coins."""
@@ -115,7 +122,7 @@ class YahooFinanceAPIClient(BaseAPIClient):
         self._sessions.close()
 
     def _candles(self, request: CandleRequest) -> Question[WirePage]:
-        name, now = request.timeframe.name, self._clock.now_ms()
+        name, now = request.timeframe.name, request.now_ms or self._clock.now_ms()
         if name not in self.capabilities.timeframes:
             raise CannotServe(f"{self.source} has no {name} candles, only {', '.join(_TIMEFRAMES)}")
         reach = _LOOK_BACK.get(name)
@@ -142,7 +149,7 @@ class YahooFinanceAPIClient(BaseAPIClient):
     def _send(self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]) -> HttpRecord:
         """Have yfinance ask for the chart of the ticker `path`."""
         base_url = endpoint.base_url if self._redirected else None
-        return ask_chart(self._sessions.mine(endpoint.way.proxy), base_url, path, params)
+        return ask_chart(self._sessions.mine(endpoint.way.proxy), base_url, path, params, self._clock)
 
     def _classify(self, record: HttpRecord) -> SourceError | None:
         return classify(record, self._clock.now_ms(), self.source)

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import shutil
 import threading
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fetcher.clients.recording import RecordingSession
+    from fetcher.clock import Clock
 
 CHART_PATH = "/v8/finance/chart/"
 # Yahoo turns away clients that name themselves as programs.
@@ -41,12 +44,25 @@ _NO_CRUMB = ""
 # What yfinance lets out when the pages around cookie and crumb are not as it expects (its own errors: YFException).
 _STUMBLES = (requests.RequestException, ValueError, TypeError, AttributeError, LookupError)
 
+CRUMB_EVERY = 60.0  # seconds; who is refused in between is refused: each fetching costs up to six requests
+
 _loading = threading.Lock()
-_crumb_lock = threading.Lock()
 
 
 class _Answered(Exception):
     """No error: ends yfinance's call once the chart's answer is recorded."""
+
+
+@dataclass(slots=True)
+class _CrumbWatch:
+    """The one crumb of this process: the how manieth it is, and when one was last fetched by the clock's seconds."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    generation: int = 0
+    tried_at: float = -math.inf
+
+
+_crumb = _CrumbWatch()
 
 
 class _Switchboard(requests.Session):
@@ -62,6 +78,12 @@ class _Switchboard(requests.Session):
         session.cookies = self.cookies  # a crumb belongs to a cookie, and yfinance keeps one crumb for all threads
         self._plugged.session, self._plugged.base_url = session, base_url
         self._plugged.outcome = None
+        self._plugged.sent = 0
+
+    def sent(self) -> int:
+        """How many requests this thread has sent since its session was plugged in."""
+        sent: int = self._plugged.sent
+        return sent
 
     def outcome(self) -> HttpRecord | SourceError | None:
         """What this thread's chart came to since its session was plugged in; None when it was not asked for."""
@@ -71,6 +93,7 @@ class _Switchboard(requests.Session):
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
         """Hand on; the call that asked for the chart ends here with _Answered, whatever came."""
         session: RecordingSession = self._plugged.session
+        self._plugged.sent += 1
         host, path = _in_parts(str(url))
         if self._plugged.base_url:
             url = self._plugged.base_url + path
@@ -89,29 +112,49 @@ class _Switchboard(requests.Session):
 
 
 def ask_chart(
-    session: RecordingSession, base_url: str | None, ticker: str, params: Mapping[str, str | int]
+    session: RecordingSession, base_url: str | None, ticker: str, params: Mapping[str, str | int], clock: Clock
 ) -> HttpRecord:
     """Ask for a chart by yfinance: `params` are start, end (s UTC) and interval of Ticker.history.
 
     Returns the recorded answer, whatever its status; raises the recorded RetryableError where none came. Only an answer
     that demands a cookie and crumb is followed by those (2 to 6 requests, kept for the process) and the question again.
+    One thread fetches them, at most once a minute; the others wait for it and ask again with what it brought.
     """
     with _loading:
         library, switchboard = _load()
+    with _crumb.lock:  # not while one is fetched: the library would have every thread fetch its own
+        asked_with = _crumb.generation
     switchboard.plug(session, base_url)
     outcome = _history(library, switchboard, ticker, params)
     if isinstance(outcome, HttpRecord) and wants_crumb(outcome):
-        with _crumb_lock:
-            _keep_cookies_apart(library)
-            held = library.data.YfData(session=switchboard)
-            held._cookie = held._crumb = None  # noqa: SLF001 - there is no public way
-            switchboard.plug(session, base_url)
-            again = _history(library, switchboard, ticker, params)
-            held._cookie, held._crumb = True, held._crumb or _NO_CRUMB  # noqa: SLF001
-        outcome = again or outcome
+        with _crumb.lock:
+            is_new = asked_with != _crumb.generation  # another thread has been there
+            if not is_new and clock.elapsed() - _crumb.tried_at >= CRUMB_EVERY:
+                _crumb.tried_at = clock.elapsed()
+                outcome = _with_new_crumb(library, switchboard, ticker, params) or outcome
+        if is_new:
+            outcome = _history(library, switchboard, ticker, params) or outcome
     if isinstance(outcome, HttpRecord):
-        return outcome
+        return replace(outcome, requests=switchboard.sent())
     raise outcome or RetryableError(f"yfinance did not ask for {ticker}; check its version (1.7 is known to)")
+
+
+def _with_new_crumb(
+    library: Any,  # noqa: ANN401 - yfinance has no types
+    switchboard: _Switchboard,
+    ticker: str,
+    params: Mapping[str, str | int],
+) -> HttpRecord | SourceError | None:
+    """Have the library fetch cookie and crumb before it asks, and keep them."""
+    _keep_cookies_apart(library)
+    held = library.data.YfData(session=switchboard)
+    held._cookie = held._crumb = None  # noqa: SLF001 - there is no public way
+    outcome = _history(library, switchboard, ticker, params)
+    brought = held._crumb or _NO_CRUMB  # noqa: SLF001
+    crumb = _NO_CRUMB if "<" in brought else brought  # the library keeps even a page of HTML
+    held._cookie, held._crumb = True, crumb  # noqa: SLF001
+    _crumb.generation += crumb != _NO_CRUMB
+    return outcome
 
 
 def _history(

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 from db import endpoints
 from db.engine import writing
 from db.retrying import retried
-from fetcher.errors import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Event
 
     from sqlalchemy import Engine
 
-    from fetcher.clock import Clock, ServerClock
+    from fetcher.clock import ServerClock
 
 BLOCK_REQUESTS = 20
 GUARD_MS = 1_000  # a request sent later than this before a minute's end may be counted in the next one
@@ -45,6 +43,12 @@ class Unlimited:
     def saw(self, used: int, sent_at: float) -> None:
         """It counts nothing."""
 
+    def owe(self, cost: int) -> None:
+        """Nothing is owed."""
+
+    def close(self) -> None:
+        """Nothing was reserved."""
+
 
 class Budget:
     """Weight per span of one pool: everything that the exchange counts together (for Binance: one IP address).
@@ -52,11 +56,8 @@ class Budget:
     `limits` gives the weight that may be spent in a span, and the span in ms.
     """
 
-    def __init__(
-        self, engine: Engine, clock: Clock, server: ServerClock, pool: str, limits: Callable[[], tuple[int, int]]
-    ) -> None:
+    def __init__(self, engine: Engine, server: ServerClock, pool: str, limits: Callable[[], tuple[int, int]]) -> None:
         self._engine = engine
-        self._clock = clock
         self._server = server
         self._pool = pool
         self._ask_limits = limits  # asked when first needed: what a source allows may have to be read from its library
@@ -66,20 +67,21 @@ class Budget:
         self._seen = 0
         self._is_full = False
 
-    def take(self, cost: int, stop: Event) -> None:
-        """Wait until `cost` weight may be spent, and spend it; raises Stopped when `stop` is set first."""
-        while not stop.is_set():
-            seconds = self._try(cost)
-            if seconds is None:
-                return
-            self._clock.wait(stop, seconds)
-        raise Stopped("stopped while waiting for request weight")
-
     def take_now(self, cost: int) -> float:
         """Spend `cost` weight if it may be spent now: 0.0, else the seconds until it is worth trying again."""
-        while (seconds := self._try(cost)) == 0.0:
-            continue  # a busy database kept us waiting until the span was over: look again
-        return 0.0 if seconds is None else seconds
+        limit, span = self._limits
+        cost = min(cost, limit)  # a question dearer than a span's weight takes a whole span
+        with self._lock:
+            while True:
+                left_ms = self._enter_span()
+                if left_ms <= min(GUARD_MS, span // 10):
+                    return left_ms / 1000
+                if self._left >= cost:
+                    self._left -= cost
+                    return 0.0
+                if self._is_full:
+                    return left_ms / 1000
+                self._reserve(cost * BLOCK_REQUESTS)  # a busy database may have kept us until the span was over
 
     def give_back(self, cost: int) -> None:
         """Weight that was taken and not sent for, to whoever asks next in this process and span."""
@@ -109,37 +111,42 @@ class Budget:
                 self._seen = max(self._seen, used)
                 self._left = min(self._left, max(0, limit - used))  # others may have spent what was reserved
 
+    def owe(self, cost: int) -> None:
+        """Count in weight that was spent without asking: what comes next waits for it."""
+        with self._lock:
+            self._left -= cost
+
+    def close(self) -> None:
+        """Hand back what this process reserved of the current span and did not spend."""
+        with self._lock:
+            self._enter_span()
+            unspent, self._left = self._left, 0
+            if unspent > 0:
+                with writing(self._engine) as connection:
+                    endpoints.hand_back(connection, self._pool, self._span_start, unspent)
+
     @cached_property
     def _limits(self) -> tuple[int, int]:
         return self._ask_limits()
 
-    def _try(self, cost: int) -> float | None:
+    def _enter_span(self) -> int:
+        """Begin anew where a span has begun; the ms that are left of it."""
+        _, span = self._limits
+        now = self._server.guess_ms()
+        start = now // span * span
+        if start != self._span_start:
+            self._span_start, self._left, self._seen, self._is_full = start, 0, 0, False
+        return start + span - now
+
+    def _reserve(self, amount: int) -> None:
         limit, span = self._limits
-        cost = min(cost, limit)  # a question dearer than a span's weight takes a whole span
-        guard = min(GUARD_MS, span // 10)
-        with self._lock:
-            now = self._server.guess_ms()
-            start = now // span * span
-            left_ms = start + span - now
-            if left_ms <= guard:
-                return left_ms / 1000
-            if start != self._span_start:
-                self._span_start, self._left, self._seen, self._is_full = start, 0, 0, False
-            if self._left < cost and not self._is_full:
-                granted = self._reserve(start, cost * BLOCK_REQUESTS)
-                self._left += granted
-                self._is_full = granted < cost * BLOCK_REQUESTS  # nobody gives back: the span has no more for anyone
-                if self._server.guess_ms() - start >= span - guard:
-                    return 0.0  # a busy database kept us waiting until the span was over: look again
-            if self._left < cost:
-                return left_ms / 1000
-            self._left -= cost
-            return None
+        granted = self._granted(amount, limit, span)
+        self._left += granted
+        self._is_full = granted < amount  # hardly anybody gives back: the span has no more for anyone
 
     @retried
-    def _reserve(self, start: int, amount: int) -> int:
-        limit, span = self._limits
+    def _granted(self, amount: int, limit: int, span: int) -> int:
         with writing(self._engine) as connection:
             return endpoints.reserve(
-                connection, self._pool, start, amount, limit, self._seen + self._left, span_ms=span
+                connection, self._pool, self._span_start, amount, limit, self._seen + self._left, span_ms=span
             )

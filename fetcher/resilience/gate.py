@@ -27,7 +27,7 @@ _PROBE_LOOK_MS = 2_000
 LONGEST_REST_MS = 3 * DAY  # Binance's longest ban; a longer rest was written by a clock that was ahead
 SKEW_MS = 10 * MINUTE  # clocks of several machines may differ by so much; beyond it one was plainly wrong
 REST_MS = 60_000  # of an open breaker, before it is probed
-PROBE_MS = 30_000  # a probe that was killed frees the breaker after this
+_PROBE_SLACK_MS = 5_000  # for what a request does besides: names to resolve, threads that wait for their turn
 
 
 class Outlook:
@@ -38,7 +38,7 @@ class Outlook:
         self._clock = clock
         self._lock = Lock()
         self._seen: tuple[float, dict[str, EndpointRow]] | None = None
-        self._rests: dict[str, RateLimited] = {}  # on their way into the database
+        self._rests: dict[str, RateLimited] = {}  # on their way into the database, or kept from it
 
     def row(self, name: str) -> EndpointRow:
         """An endpoint or pool as of a moment ago."""
@@ -60,16 +60,20 @@ class Outlook:
             return {row.endpoint: row for row in endpoints.read_all(connection)}
 
     @contextmanager
-    def resting(self, name: str, error: RateLimited) -> Iterator[None]:
-        """Let a rest hold for all threads at once, while it is being written down: that may wait for other writers."""
+    def resting(self, name: str, error: RateLimited) -> Iterator[RateLimited]:
+        """Let a rest hold for all threads at once, while the longest one known, which this gives, is written down.
+
+        That may wait for other writers. Where it fails the rest holds in this process all the same, until its time.
+        """
         with self._lock:
-            self._rests[name] = error
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._rests.pop(name, None)
-                self._seen = None
+            known = self._rests.get(name)
+            held = error if known is None or known.until_ms < error.until_ms else known
+            self._rests[name] = held
+        yield held
+        with self._lock:
+            if self._rests.get(name) is held:
+                del self._rests[name]
+            self._seen = None
 
     def look_again(self) -> None:
         """Forget what was last seen of the database, also what is being read just now."""
@@ -78,21 +82,35 @@ class Outlook:
 
 
 class Gate:
-    """One endpoint's admission: rests asked for by the exchange and breaker states hold across processes."""
+    """One endpoint's admission: rests asked for by the exchange and breaker states hold across processes.
+
+    `longest` is how many real seconds one request may last: for so long a probe, which may have been killed, keeps
+    others away.
+    """
 
     def __init__(
-        self, engine: Engine, clock: Clock, endpoint: str, pool: str, owner: str, outlook: Outlook | None = None
-    ) -> None:
+        self, engine: Engine, clock: Clock, endpoint: str, pool: str, owner: str, longest: float,
+        outlook: Outlook | None = None,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._clock = clock
         self.endpoint = endpoint
         self.pool = pool
         self._owner = owner
+        self._probe_ms = int(clock.stretched(longest) * 1000) + _PROBE_SLACK_MS
         self._outlook = outlook or Outlook(engine, clock)
 
-    def refusal(self) -> RateLimited | SourceDown | None:
-        """Why no request is let through now; None where one may be. Claims nothing."""
-        return self._judged(*self._look())
+    def refusal(self, *, vital: bool = True) -> RateLimited | SourceDown | None:
+        """Why no request is let through now; None where one may be. Claims nothing.
+
+        Only a `vital` question, for candles, probes a breaker that is not closed: others say nothing of those.
+        """
+        row, pool = self._look()
+        refused = self._judged(row, pool)
+        if refused is None and not vital and row.breaker != breakers.CLOSED:
+            soon = self._clock.now_ms() + _PROBE_LOOK_MS
+            return SourceDown(f"{self.endpoint} is asked for candles first, after failing: {row.last_error}", soon)
+        return refused
 
     def admit(self) -> bool:
         """Let a request through, or raise RateLimited or SourceDown; True for a half-open breaker's one probe."""
@@ -137,8 +155,8 @@ class Gate:
     def rest(self, error: RateLimited) -> None:
         """Stop this endpoint, or everything that shares its address, until the error's time."""
         name = self.pool if error.whole_pool else self.endpoint
-        with self._outlook.resting(name, error):
-            self._stop(name, error)
+        with self._outlook.resting(name, error) as held:
+            self._stop(name, held)
 
     def look_again(self) -> None:
         """Forget what was last seen of the database."""
@@ -152,7 +170,7 @@ class Gate:
     def _claim_probe(self, opened_ms: int | None) -> bool:
         now = self._clock.now_ms()
         with writing(self._engine) as connection:
-            return breakers.claim_probe(connection, self.endpoint, self._owner, now, now + PROBE_MS, opened_ms)
+            return breakers.claim_probe(connection, self.endpoint, self._owner, now, now + self._probe_ms, opened_ms)
 
     @retried
     def _release_probe(self) -> None:

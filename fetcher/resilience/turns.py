@@ -50,15 +50,16 @@ class Turns:
         self._lock = Lock()
         self._introduced = False
 
-    def admit(self, cost: int, stop: Event, avoid: Collection[str] = ()) -> Turn:
+    def admit(self, cost: int, stop: Event, avoid: Collection[str] = (), *, vital: bool = True) -> Turn:
         """Whose turn it is, with `cost` weight spent for it; waits for weight where no pool that may be asked has any.
 
-        Those to `avoid`, which have just failed, come last; the others by health, speed and budget left. Raises why
-        not where no endpoint may be asked, Stopped when `stop` is set while it waits. Follow with `ended`.
+        Those to `avoid`, which have just failed, come last; the others by health, speed and budget left. A question
+        that is not `vital` goes to none that is to be probed. Raises why not where no endpoint may be asked, Stopped
+        when `stop` is set while it waits. Follow with `ended`.
         """
         self._introduce()
         while not stop.is_set():
-            turn, seconds = self._try(cost, avoid)
+            turn, seconds = self._try(cost, avoid, vital=vital)
             if turn is not None:
                 return turn
             self._clock.wait(stop, seconds)
@@ -76,13 +77,13 @@ class Turns:
         """Let an outcome count when turns are dealt; `seconds` where the question is one to compare latencies by."""
         self._balance.learn(turn.gate.endpoint, good=good, latency=seconds)
 
-    def _try(self, cost: int, avoid: Collection[str]) -> tuple[Turn | None, float]:
+    def _try(self, cost: int, avoid: Collection[str], *, vital: bool) -> tuple[Turn | None, float]:
         """A turn, or the seconds until it is worth looking again."""
         refusals: list[SourceError] = []
         waits: list[float] = []
         open_now: list[Gate] = []
         for gate in self._gates.values():
-            refusal = gate.refusal()
+            refusal = gate.refusal(vital=vital)
             if refusal is None:
                 open_now.append(gate)
             else:

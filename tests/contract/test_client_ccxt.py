@@ -10,7 +10,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.contract.client_contract")
 
-from fetcher.clients.base import CandleRequest  # noqa: E402 - after the line above
+from fetcher.clients.base import CandleRequest, Market  # noqa: E402 - after the line above
 from fetcher.clients.ccxt_exchange import CcxtAPIClient  # noqa: E402
 from fetcher.clock import Clock  # noqa: E402
 from fetcher.errors import (  # noqa: E402
@@ -399,8 +399,11 @@ def test_a_symbol_without_a_list_is_guessed_or_waits(wire: WireServer, make: Cal
     assert make("bitstamp").market_id("BTC/USD") == "btcusd"
     assert make("coinbaseexchange").market_id("BTC/USD") == "BTC-USD"
     client = make("bitfinex")
-    with pytest.raises(RetryableError, match="has not sent its list of markets yet"):
-        client.candles(client.endpoints[0], CandleRequest(client.market_id("BTC/USD"), M1, START))
+    with pytest.raises(CannotServe, match="has no list of markets now, without which BTC/USD has no id"):
+        client.market_id("BTC/USD")
+    with pytest.raises(UnknownSymbol, match="does not list BTC/USD"):
+        client.resolve("BTC/USD", [Market("tETHUSD", "ETH/USD", trading=True)])
+    assert client.resolve("ETH/USD", [Market("tETHUSD", "ETH/USD", trading=True)]) == "tETHUSD"
     assert wire.seen == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -18,7 +18,6 @@ from fetcher.errors import (  # noqa: E402
     AuthenticationFailed,
     BadPayload,
     CannotServe,
-    ConfigError,
     RateLimited,
     RetryableError,
     UnknownSymbol,
@@ -265,23 +264,35 @@ def test_an_id_cannot_leave_its_place(wire: WireServer, make: Callable[..., Coin
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("names", "sentence"),
     [
-        ({"plan": "demo"}, "name its environment variable in api_key_env"),
-        ({"plan": "pro", "api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY holds no key"),
-        ({"api_key_env": "SOME_KEY"}, "api_key_env needs plan"),
-        ({"plan": "demo", "api_key_env": "BAD_KEY"}, "characters that no key has"),
-        ({"plan": "demo", "api_key_env": ["A_KEY", "NO_SUCH_KEY"]}, "NO_SUCH_KEY holds no key"),
-        ({"plan": "demo", "api_key_env": ["A_KEY", "SAME_KEY"]}, "SAME_KEY holds the key of another one"),
+        ("NO_SUCH_KEY", "NO_SUCH_KEY holds no key"),
+        ("BAD_KEY", "characters that no key has"),
+        (["A_KEY", "NO_SUCH_KEY"], "NO_SUCH_KEY holds no key"),
+        (["A_KEY", "SAME_KEY"], "SAME_KEY holds the key of another one"),
     ],
 )
-def test_plan_and_key_have_to_fit(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], sentence: str) -> None:
-    """A key that is missing, useless or given twice is found before anything is asked."""
+def test_without_its_key_nobody_is_asked(
+    wire: WireServer, monkeypatch: pytest.MonkeyPatch, names: str | list[str], sentence: str
+) -> None:
+    """A key that is missing, useless or given twice is told by name; with another one the source serves."""
     monkeypatch.setenv("BAD_KEY", "a\nb")
     for name in ("A_KEY", "SAME_KEY"):
         monkeypatch.setenv(name, "one and the same")
-    with pytest.raises(ConfigError, match=sentence):
-        CoinGeckoAPIClient.configured("coingecko", CoinGeckoSource(client="coingecko", **settings), Clock())
+    settings = CoinGeckoSource.model_validate(
+        {"client": "coingecko", "plan": "demo", "api_key_env": names, "base_url": wire.url}
+    )
+    client = CoinGeckoAPIClient.configured("coingecko", settings, Clock(NOW))
+    assert (client.unusable is None) == (len(client.endpoints) > 1)
+    request = CandleRequest("bitcoin", Timeframe("30m"), START, START + HOUR)
+    with pytest.raises(AuthenticationFailed, match=sentence) as refused:
+        client.candles(client.endpoints[-1], request)
+    assert refused.value.record is None
+    assert wire.seen == []
+    wire.answer(Reply(body=b"[]"))
+    if client.unusable is None:
+        client.candles(client.endpoints[0], request)
+    client.close()
 
 
 @pytest.mark.parametrize(

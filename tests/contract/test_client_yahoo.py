@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
@@ -101,6 +103,7 @@ def no_crumb() -> Iterator[None]:
     library, switchboard = yahoo_library._load()
     held = library.data.YfData(session=switchboard)
     held._cookie, held._crumb, held._cookie_strategy = True, "", "basic"
+    yahoo_library._crumb.tried_at = -math.inf
     switchboard.cookies.clear()
 
 
@@ -211,6 +214,57 @@ def test_a_crumb_that_cannot_be_had_is_retryable(wire: WireServer, make: Callabl
     client = make()
     with pytest.raises(RetryableError, match="its cookie could not be had"):
         client.candles(client.endpoints[0], minutes())
+
+
+class Guarded(WireServer):
+    """A Yahoo that answers charts to those who bring cookie and crumb, which it hands out unless it is `closed`."""
+
+    def __init__(self, *, closed: bool) -> None:
+        super().__init__()
+        plain, guarded = self._server.RequestHandlerClass, self
+        guarded_lock = Lock()
+
+        class Handler(plain):  # type: ignore[misc, valid-type]  # made where it is known
+            def do_GET(self) -> None:  # noqa: N802 (the library's name)
+                with guarded_lock:  # the reply is this question's
+                    guarded.replies.appendleft(self.reply())
+                    super().do_GET()
+
+            def reply(self) -> Reply:
+                if self.path.startswith("/v8/"):
+                    return Reply(body=chart(START, 3)) if "crumb=crumb42" in self.path else Reply(401, CRUMB_REFUSED)
+                if "getcrumb" in self.path:
+                    return Reply(500, b"<html>") if closed else Reply(200, b"crumb42")
+                return Reply(404, b"", {"Set-Cookie": "A3=abc; Path=/"})
+
+        self._server.RequestHandlerClass = Handler
+
+    def asked(self, path: str) -> int:
+        """How many requests had this in their path."""
+        return sum(path in seen for seen in self.seen)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_one_thread_fetches_the_crumb_for_all(*, closed: bool) -> None:
+    """Eight that are refused at once cost one fetching; where that brings nothing, nobody tries again for a minute."""
+    with Guarded(closed=closed) as server:
+        ours = Clock(NOW)
+        client = YahooFinanceAPIClient("yahoo", ours, IMPATIENT, base_url=server.url)
+
+        def ask(_: int) -> tuple[int, int]:
+            try:
+                answer = client.candles(client.endpoints[0], minutes())
+            except RetryableError:
+                return 0, 0
+            return len(answer.value), answer.record.requests
+
+        with ThreadPoolExecutor(8) as pool:
+            got = list(pool.map(ask, range(16)))
+        client.close()
+    assert {rows for rows, _ in got} == {0 if closed else 3}
+    assert server.asked("getcrumb") <= 2, "yfinance looks twice where the first way fails"
+    if not closed:
+        assert sum(requests for _, requests in got) == len(server.seen), "each request is told to whoever counts"
 
 
 def test_clients_and_threads_ask_side_by_side() -> None:

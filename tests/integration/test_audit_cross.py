@@ -91,7 +91,7 @@ BTC = "symbols: [BTC/USDT], timeframes: [{}]"
 
 def crossed(app: App, all_series: list[Series], windows: int = 2) -> list[CrossFinding]:
     """What `audit --cross` would find."""
-    return cross(app.router, app.engine, all_series, windows=windows, seed=1)
+    return [*cross(app.router, app.engine, all_series, windows=windows, seed=1).findings]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +197,19 @@ def test_each_run_samples_one_series_that_is_due(venues: Venues) -> None:
         assert later.series == "BTC/USDT 1h"
 
 
+def test_a_sample_ends_with_the_run(venues: Venues) -> None:
+    """It is tried once, and not at all of a source whose answer may take longer than is left."""
+    with venues.filled("okx", BTC.format("1h")) as (app, all_series):
+        assert sample(app.router, app.engine, all_series, app.clock, NOW, seconds=12.0) is None
+        assert venues.sandbox.log(venue="okx") == []
+        venues.sandbox.configure(venues={"okx": {"down": [DOWN]}})
+        fact = sample(app.router, app.engine, all_series, app.clock, NOW, seconds=20.0)
+        assert fact is not None
+        assert fact.kinds == (NOT_COMPARED,)
+        asked = [entry["path"].rpartition("/")[2] for entry in venues.sandbox.log(venue="okx")]
+        assert max(asked.count(each) for each in asked) == 1
+
+
 def test_a_sample_that_disagrees_is_a_warning(venues: Venues, caplog: pytest.LogCaptureFixture) -> None:
     """The log says who disagrees about what; a source that is down is no warning."""
     with venues.filled("okx", BTC.format("1h")) as (app, all_series):
@@ -227,11 +240,23 @@ def test_the_command_tells_and_fails_when_sources_disagree(venues: Venues) -> No
     venues.sandbox.restate("BTCUSDT", "1h", NOW - NOW % HOUR - 5 * HOUR, "200000", venue="okx")
     said = line.command("audit", "--cross")
     assert said.code == 1, said
-    assert "Sources disagree in 1 places" in said.out
+    assert "Sources disagree in 1 place." in said.out
     [found] = json.loads(line.command("--json", "audit", "--cross").out)["findings"]
     assert (found["kind"], found["source"], found["symbol"]) == (PRICE, "okx", "BTC/USDT")
     venues.sandbox.configure(venues={"okx": {"down": [DOWN]}})
-    assert line.command("audit", "--cross").code == 0
+    said = line.command("audit", "--cross")
+    assert said.code == 0
+    assert "Nothing was compared: the last column says why." in said.out
+    assert line.answer("audit", "--cross")["agrees"] is None
+
+
+def test_nothing_stored_is_not_agreement(venues: Venues) -> None:
+    """Before the first run there is nothing to compare, and that is what is said."""
+    line = CommandLine(venues.sandbox, venues.folder)
+    venues.configure("okx", BTC.format("1h"))
+    said = line.command("audit", "--cross")
+    assert (said.code, said.out.splitlines()[-1][:22]) == (0, "Nothing was compared: ")
+    assert line.answer("audit", "--cross")["agrees"] is None
 
 
 def _rows(app: App) -> list[tuple[Any, ...]]:

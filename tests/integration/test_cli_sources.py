@@ -127,7 +127,7 @@ def test_looking_imports_no_library(line: ManySources, asked: ManySources, words
     for place in (line, asked):
         child = subprocess.run(
             [sys.executable, "-c", _SAY_MODULES.format(words)],
-            cwd=place.folder, env=place.environment(), capture_output=True, text=True, check=True,
+            cwd=place.folder, env=place.environment(**KEY), capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert LIBRARIES & set(child.stdout.splitlines()[-1].split()) == set()
 

@@ -10,7 +10,8 @@ from db import breakers, endpoints
 from db.engine import writing
 from fetcher.clock import parse_utc
 from fetcher.model import HOUR, SECOND, Timeframe, Window
-from fetcher.resilience.gate import PROBE_MS, REST_MS
+from fetcher.resilience.gate import REST_MS
+from fetcher.sandbox.binance import KLINES
 from tests.integration.commands import until
 from tests.integration.world import same_candles
 from tests.integration.world_of_sources import SourceWorld, market_of, open_sources, oracle, written
@@ -26,9 +27,9 @@ pytestmark = pytest.mark.usefixtures("database")
 
 NOW = parse_utc("2026-06-01T00:00:30Z")
 SPEED = 4
-TIME = "/api/v3/time"
 PROBE_SECONDS = 3.0  # real; long enough for four processes to come up
 PATIENCE = 60.0
+PROBE_MS = 35_000 * SPEED + 5_000  # as long as one request may last on the wall: 5 s to connect, 3 x 10 s to read
 
 
 def part(number: int) -> Window:
@@ -75,13 +76,14 @@ def test_another_process_does_not_ask(world: SourceWorld) -> None:
 
 
 def test_one_probe_of_four_processes_closes_it(world: SourceWorld) -> None:
-    """The first to come asks one question; until it is answered the others go to OKX, afterwards to Binance again."""
+    """The first to come asks for candles; until it is answered the others go to OKX, afterwards to Binance again."""
     world.down()
     world.sandbox.configure(hang_seconds=PROBE_SECONDS)
-    world.sandbox.script("hang", path=TIME)
+    world.sandbox.script("hang")
     after = opened_at(world) + REST_MS + SECOND
     children = [starts(world, number, after) for number in range(1, 5)]
     assert [child.wait(PATIENCE) for child in children] == [0] * 4
+    assert world.sandbox.log(venue="binance")[0]["path"] == KLINES
     moments = asked(world)
     assert moments[1] - moments[0] >= PROBE_SECONDS * 1000 - 100
     assert world.failures()["binance"] == ("closed", 0)
@@ -116,7 +118,7 @@ def test_a_prober_that_is_killed_blocks_nobody(world: SourceWorld) -> None:
     """Kill -9 during the probe: nobody asks until its claim has run out, then the next probe closes the breaker."""
     world.down()
     world.sandbox.configure(hang_seconds=30.0)
-    world.sandbox.script("hang", path=TIME)
+    world.sandbox.script("hang")
     after = opened_at(world) + REST_MS + SECOND
     child = starts(world, 1, after)
     until(lambda: len(asked(world)) == 1)

@@ -156,6 +156,18 @@ def test_kraken_reaches_only_its_newest_720(world: SourceWorld) -> None:
     assert revisions(world) == [("kraken", "binance", len(stored))]
 
 
+@pytest.mark.parametrize("ahead", [-90, 90])
+def test_a_wrong_clock_of_ours_shortens_no_reach(world: SourceWorld, ahead: int) -> None:
+    """Kraken's 720 minutes end where its own clock says: no page beyond is asked for, none within it refused."""
+    world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-31", "kraken", "binance"))
+    world.compared(NOW)
+    world.sandbox.configure(venues={"kraken": {"ahead_ms": ahead * 1000}})
+    world.run(clock=world.set_clock(NOW, SPEED))
+    assert 717 <= world.served("BTC/USDT", "1m")["kraken"] <= 721
+    refused = [each.message for each in world.attempts() if each.outcome == "CannotServe"]
+    assert len(refused) <= 1, "only when it was listed cannot be asked"
+
+
 def test_two_fall_back_in_order(world: SourceWorld) -> None:
     """With the first two away the third serves; the second heals nothing of the third while the first is away."""
     world.configure_sources(market_of("BTC/USDT ETH/USDT", "1h", "2026-05-01", "binance", "okx", "yahoo"))

@@ -255,17 +255,14 @@ def resolve(real: Callable[..., object], host: str, *rest: object, **more: objec
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("way", ["refused", "dns", "tls"])
 def test_nobody_there(places: Places, tmp_path: Path, source: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No connection at all: time and symbol questions count like candles, and the next source is asked."""
+    """No connection at all: the next source is asked; the breaker counts what was asked for candles alone."""
     monkeypatch.setattr(socket, "getaddrinfo", partial(resolve, socket.getaddrinfo))
     plain = places.sandbox.url.replace("http:", "https:")
     url = {"refused": unused_url(), "dns": "http://no-such-host.invalid", "tls": plain}[way]
     with ExitStack() as stack:
         there = place(tmp_path, source, places.sandbox, stack, url + PATHS.get(source, ""))
         served = there.ask()
-        able = there.app.lines[SOURCES.index(source)].client.capabilities
-        asks_for_symbols = able.symbols_cost and source != "coingecko"  # whose coins are configured
-        extras = 2 * bool(able.time_cost) + 2 * bool(asks_for_symbols)
-        assert_failed_over(there, served, Expected("RetryableError", 5, 5 + extras))
+        assert_failed_over(there, served, Expected("RetryableError", 5, 5))
         words = {"refused": "refused the connection", "dns": "DNS", "tls": "TLS"}[way]
         assert {words in each.message for each in there.asked(source)} == {True}
 
@@ -281,6 +278,28 @@ def test_ten_failures_open_the_breaker(places: Places, source: str) -> None:
     assert len(place.asked(source)) == 10 - BEFORE
     assert place.ask().source == place.fallback
     assert len(place.asked(source)) == 10 - BEFORE
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("seconds", [9, 120])
+def test_the_pause_of_a_failing_host_is_kept(places: Places, source: str, seconds: int) -> None:
+    """A 503 that says when to come back: nothing is sent before, by whomever; a short pause is sat out."""
+    place = places.at(source, relayed=True)
+    assert place.relay is not None
+    place.relay.answer(Reply(503, b"", {"Retry-After": str(seconds)}))
+    assert place.ask().source == (place.fallback if seconds > 30 else source)
+    first, *others = place.asked(source)
+    assert first.outcome == "RetryableError"
+    assert all(each.at_ms - first.at_ms >= seconds * 1000 for each in others)
+    assert len(others) == (seconds <= 30)
+    if seconds > 30:
+        [(until,)] = place.world.query(
+            "SELECT stop_until FROM endpoint_state WHERE source = :source AND endpoint LIKE '% %' "
+            "AND endpoint NOT LIKE '%archive%'", source=source,
+        )  # fmt: skip
+        assert until - first.at_ms == pytest.approx(seconds * 1000, abs=2000)
+        assert place.ask().source == place.fallback
+        assert len(place.asked(source)) == 1
 
 
 def test_nobody_left(places: Places) -> None:

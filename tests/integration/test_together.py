@@ -225,7 +225,7 @@ def test_each_failure_is_counted_by_a_breaker(engine: Engine) -> None:
     with writing(engine) as conn:
         endpoints.ensure(conn, "host", "binance")
         endpoints.ensure(conn, "pool", "binance")
-    gates = [Gate(engine, Clock(NOW), "host", "pool", f"owner {number}") for number in range(4)]
+    gates = [Gate(engine, Clock(NOW), "host", "pool", f"owner {number}", 10.0) for number in range(4)]
     together(*(lambda gate=gate: (gate.failed("reset"), gate.failed("reset")) for gate in gates))
     with reading(engine) as conn:
         row = endpoints.read(conn, "host")

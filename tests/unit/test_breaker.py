@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from db import endpoints
 from db.breakers import CLOSED, HALF_OPEN, OPEN
@@ -15,13 +16,14 @@ from db.engine import reading, writing
 from fetcher.clock import Clock
 from fetcher.errors import RateLimited, SourceDown
 from fetcher.resilience.breaker import FAIL_MAX, BreakerState, after_outcome
-from fetcher.resilience.gate import PROBE_MS, REST_MS, Gate, Outlook
+from fetcher.resilience.gate import REST_MS, Gate, Outlook
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 NOW = 1_780_272_000_000
 OPENED = NOW - 90_000
+LONGEST = 35.0  # seconds that one request may last
 HOST, MIRROR, POOL = "binance api.example", "binance mirror.example", "binance pool"
 
 
@@ -91,7 +93,7 @@ def hosts(engine: Engine) -> Engine:
 
 def gate(engine: Engine, clock: Clock, owner: str = "one", endpoint: str = HOST) -> Gate:
     """One process's gate of a host."""
-    return Gate(engine, clock, endpoint, POOL, owner)
+    return Gate(engine, clock, endpoint, POOL, owner, LONGEST)
 
 
 def trip(gate: Gate) -> None:
@@ -176,9 +178,9 @@ def test_a_probe_without_verdict_is_free_again(hosts: Engine, hand: HandClock) -
     one.undecided(probe=True)
     hand.seconds += 1
     assert two.admit() is True
-    hand.seconds += PROBE_MS / 1000 - 1
+    hand.seconds += LONGEST + 1
     refusal(one)
-    hand.seconds += 1
+    hand.seconds += 5
     assert one.admit() is True
 
 
@@ -206,7 +208,7 @@ def test_a_success_in_between_forgets_failures(hosts: Engine, hand: HandClock) -
 def test_a_rest_holds_while_it_waits_to_be_written(hosts: Engine, hand: HandClock) -> None:
     """Another writer holds the database: no thread of this process sends anything on meanwhile, at any of the gates."""
     outlook = Outlook(hosts, hand)
-    one, mirror = (Gate(hosts, hand, name, POOL, "one", outlook) for name in (HOST, MIRROR))
+    one, mirror = (Gate(hosts, hand, name, POOL, "one", LONGEST, outlook) for name in (HOST, MIRROR))
     error = RateLimited("429 Too Many Requests", NOW + 30_000)
     with outlook.resting(POOL, error):
         for each in (one, mirror):
@@ -242,3 +244,28 @@ def test_a_rest_that_was_asked_for_stops_every_process(hosts: Engine, hand: Hand
     hand.seconds += 1
     assert (one.admit(), mirror.admit()) == (False, False)
     assert state(hosts) == (CLOSED, 0)
+
+
+def test_a_rest_that_cannot_be_written_holds_all_the_same(hosts: Engine, hand: HandClock) -> None:
+    """The disk is full for a moment: this process asks nothing until the rest is over, and writes it when it can."""
+    outlook = Outlook(hosts, hand)
+    one, mirror = (Gate(hosts, hand, name, POOL, "one", LONGEST, outlook) for name in (HOST, MIRROR))
+
+    def fail(_conn: object) -> None:
+        raise OSError("no space left on device")
+
+    event.listen(hosts, "commit", fail)
+    try:
+        with pytest.raises(OSError, match="no space"):
+            one.rest(RateLimited("429 Too Many Requests", NOW + 30_000))
+    finally:
+        event.remove(hosts, "commit", fail)
+    hand.seconds += 20
+    for each in (one, mirror):
+        assert isinstance(each.refusal(), RateLimited)
+    assert gate(hosts, hand, "two").refusal() is None, "nobody else knows of it"
+    one.rest(RateLimited("429 again", NOW + 25_000))
+    assert isinstance(gate(hosts, hand, "two").refusal(), RateLimited)
+    assert gate(hosts, hand, "two").rests_until() == NOW + 30_000, "the longer one of both was written"
+    hand.seconds += 10
+    assert one.refusal() is None

@@ -14,7 +14,6 @@ from sqlalchemy import event
 from db import endpoints
 from db.engine import reading, writing
 from fetcher.clock import Clock, ServerClock
-from fetcher.errors import Stopped
 from fetcher.model import MINUTE
 from fetcher.resilience.budget import BLOCK_REQUESTS, GUARD_MS, Budget
 
@@ -45,7 +44,7 @@ class HandClock(Clock):
 
 
 class StillClock(Clock):
-    """A clock that stands still; whoever would wait ends everything."""
+    """A clock that stands still."""
 
     def __init__(self) -> None:
         super().__init__(T0)
@@ -53,12 +52,6 @@ class StillClock(Clock):
     def elapsed(self) -> float:
         """No time passes."""
         return 0.0
-
-    def wait(self, stop: Event, seconds: float) -> bool:
-        """There is nothing to wait for."""
-        assert seconds > 0
-        stop.set()
-        return True
 
 
 @pytest.fixture
@@ -73,7 +66,13 @@ def budget(engine: Engine, clock: Clock, limit: int = 600, ahead_ms: int = 0) ->
     """A process's budget over the shared database; its clock of the exchange is known."""
     server = ServerClock(clock)
     server.learn(clock.now_ms() + ahead_ms)
-    return Budget(engine, clock, server, POOL, lambda: (limit, MINUTE))
+    return Budget(engine, server, POOL, lambda: (limit, MINUTE))
+
+
+def take(asked: Budget, clock: Clock, cost: int) -> None:
+    """Spend weight, waiting for it as a request does."""
+    while seconds := asked.take_now(cost):
+        clock.wait(Event(), seconds)
 
 
 def used(engine: Engine) -> tuple[int | None, int]:
@@ -91,7 +90,11 @@ def test_two_processes_never_exceed_the_limit(pool: Engine) -> None:
     for _ in range(400):
         clock.seconds += chance.random() * 0.8
         cost = chance.choice([1, 2, 2, 2, 20])
-        chance.choice(both).take(cost, Event())
+        number = chance.randrange(2)
+        take(both[number], clock, cost)
+        if chance.random() < 0.1:  # a process ends, and the next run begins
+            both[number].close()
+            both[number] = budget(pool, clock, 100, ahead_ms=25_500)
         spent[(clock.now_ms() + 25_500) // MINUTE] += cost
         assert used(pool)[1] <= 100
     assert len(spent) > 8
@@ -100,17 +103,13 @@ def test_two_processes_never_exceed_the_limit(pool: Engine) -> None:
 
 def test_threads_of_two_processes_share_one_minute(pool: Engine) -> None:
     """Eight threads asking at once get all of the minute's weight together, and not one request more."""
-    clock, stop, granted = StillClock(), Event(), list[int]()
+    granted = list[int]()
 
     def ask(shared: Budget) -> None:
-        try:
-            while True:
-                shared.take(2, stop)
-                granted.append(2)
-        except Stopped:
-            return
+        while shared.take_now(2) == 0.0:
+            granted.append(2)
 
-    both = [budget(pool, clock, 300) for _ in range(2)]
+    both = [budget(pool, StillClock(), 300) for _ in range(2)]
     with ThreadPoolExecutor(8) as threads:
         for _ in threads.map(ask, both * 4):
             pass
@@ -123,7 +122,7 @@ def test_weight_is_reserved_in_blocks(pool: Engine) -> None:
     clock = HandClock()
     asked = budget(pool, clock)
     for number in range(1, 2 * BLOCK_REQUESTS + 1):
-        asked.take(2, Event())
+        take(asked, clock, 2)
         assert used(pool)[1] == 2 * BLOCK_REQUESTS * (1 + (number - 1) // BLOCK_REQUESTS)
     assert clock.waits == []
 
@@ -133,9 +132,9 @@ def test_a_full_minute_is_waited_out(pool: Engine) -> None:
     clock = HandClock()
     asked = budget(pool, clock, 40, ahead_ms=20_000)
     for _ in range(20):
-        asked.take(2, Event())
+        take(asked, clock, 2)
     assert clock.waits == []
-    asked.take(2, Event())
+    take(asked, clock, 2)
     assert sum(clock.waits) == pytest.approx(40.0)
     assert used(pool) == (T0 + MINUTE, 40)
 
@@ -145,11 +144,11 @@ def test_nothing_is_sent_at_the_end_of_a_minute(pool: Engine) -> None:
     clock = HandClock()
     asked = budget(pool, clock)
     clock.seconds = 59.5
-    asked.take(2, Event())
+    take(asked, clock, 2)
     assert clock.waits == [pytest.approx(0.5)]
     assert clock.now_ms() % MINUTE == 0
     clock.seconds = 120 - GUARD_MS / 1000 - 0.1
-    asked.take(2, Event())
+    take(asked, clock, 2)
     assert len(clock.waits) == 1
 
 
@@ -158,11 +157,11 @@ def test_what_the_exchange_counts_itself_counts(pool: Engine, foreign: int) -> N
     """Another program behind the same address uses weight too: told by the answers, together they stay in the limit."""
     clock = HandClock()
     asked = budget(pool, clock)
-    asked.take(2, Event())
+    take(asked, clock, 2)
     counted = foreign + 2  # what the exchange says with the first answer
     asked.saw(counted, clock.elapsed())
     while True:
-        asked.take(2, Event())
+        take(asked, clock, 2)
         if clock.waits:
             break
         counted += 2
@@ -171,21 +170,8 @@ def test_what_the_exchange_counts_itself_counts(pool: Engine, foreign: int) -> N
     assert sum(clock.waits) == pytest.approx(60.0)
     asked.saw(600, 0.0)  # an answer to the minute before says nothing of this one
     for _ in range(100):
-        asked.take(2, Event())
+        take(asked, clock, 2)
     assert sum(clock.waits) == pytest.approx(60.0)
-
-
-def test_a_stop_ends_the_wait(pool: Engine) -> None:
-    """Whoever waits for weight leaves at once, with nothing spent."""
-    stop = Event()
-    asked = budget(pool, StillClock(), 20)
-    for _ in range(10):
-        asked.take(2, stop)
-    with pytest.raises(Stopped):
-        asked.take(2, stop)
-    assert used(pool) == (T0, 20)
-    with pytest.raises(Stopped):
-        budget(pool, StillClock()).take(2, stop)
 
 
 def test_who_does_not_wait_is_told_how_long_it_would_be(pool: Engine) -> None:
@@ -225,13 +211,48 @@ def test_what_was_not_sent_for_is_given_back(pool: Engine) -> None:
     assert sum(asked.take_now(2) == 0.0 for _ in range(15)) == 10
 
 
+def test_a_process_that_ends_hands_back_what_it_did_not_spend(pool: Engine) -> None:
+    """After three requests three are spent, and the next run need not wait for the minute's end to ask on."""
+    clock = HandClock()
+    one, two = budget(pool, clock, 5), budget(pool, clock, 5)
+    for _ in range(3):
+        assert one.take_now(1) == 0.0
+    assert used(pool) == (T0, 5), "reserved while it is at work"
+    one.close()
+    assert used(pool) == (T0, 3)
+    assert two.take_now(1) == 0.0
+
+
+def test_nothing_is_handed_back_to_another_minute(pool: Engine) -> None:
+    """What was reserved in a minute that is over is gone with it, and a budget closed twice hands back once."""
+    clock = HandClock()
+    one, two = budget(pool, clock, 100), budget(pool, clock, 100)
+    assert one.take_now(1) == 0.0
+    clock.seconds += 60
+    assert two.take_now(1) == 0.0
+    one.close()
+    assert used(pool) == (T0 + MINUTE, BLOCK_REQUESTS)
+    two.close()
+    two.close()
+    assert used(pool) == (T0 + MINUTE, 1)
+
+
+def test_what_was_spent_without_asking_counts(pool: Engine) -> None:
+    """Requests that a library added to ours are owed: those that follow find so much less."""
+    asked = budget(pool, HandClock(), 20)
+    assert asked.take_now(1) == 0.0
+    asked.owe(15)
+    assert [asked.take_now(1) for _ in range(4)] == [0.0] * 4
+    assert asked.take_now(1) > 0
+
+
 def test_the_share_that_is_left_counts_everybody(pool: Engine) -> None:
     """What others reserved and what the exchange tells is gone, what this process holds of a block is not."""
     clock = HandClock()
     one, two = budget(pool, clock, 200), budget(pool, clock, 200)
     assert one.share_left(None, 0) == 1.0
-    one.take(2, Event())
-    two.take(2, Event())
+    take(one, clock, 2)
+    take(two, clock, 2)
     assert (one.share_left(*used(pool)), two.share_left(*used(pool))) == (0.79, 0.79)  # 80 reserved, 38 of them held
     one.saw(150, clock.elapsed())
     assert one.share_left(*used(pool)) == 0.25
@@ -251,7 +272,7 @@ def test_a_busy_database_does_not_carry_weight_into_the_next_minute(pool: Engine
 
     event.listen(pool, "commit", slow)
     try:
-        asked.take(2, Event())
+        take(asked, clock, 2)
     finally:
         event.remove(pool, "commit", slow)
     assert used(pool) == (T0 + MINUTE, 2 * BLOCK_REQUESTS)

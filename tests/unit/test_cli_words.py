@@ -13,7 +13,7 @@ from db.intervals import Interval
 from db.jobs import JobRow
 from db.state import RunRow
 from fetcher.cli.edge import answer, exit_code, sentence
-from fetcher.cli.endpoints import endpoint_states
+from fetcher.cli.endpoints import endpoint_states, unreachable
 from fetcher.cli.gaps import reasons
 from fetcher.cli.lazy import hoisted
 from fetcher.cli.plan import Pace, cost, total
@@ -80,7 +80,7 @@ def test_a_series_before_its_first_run_claims_nothing() -> None:
     assert (found.expected, found.missing, found.complete, found.until_ms) == (None, None, 0.0, None)
     assert why(found) == "never fetched"
     waiting = standing(new, [], [job(0, 2, error="refused")], {}, HOUR)
-    assert (waiting.unfetched, why(waiting)) == (True, "1 jobs waiting, 0 given up: refused")
+    assert (waiting.unfetched, why(waiting)) == (True, "1 job waiting: refused")
 
 
 def test_a_start_to_come_is_no_fault() -> None:
@@ -199,6 +199,10 @@ def test_the_budget_is_this_minutes_and_other_hosts_are_left_out() -> None:
         (SeriesResult(SERIES, 0, 0, 0, None), "BTC/USDT 1h  complete until 1970-01-01T10:00Z"),
         (SeriesResult(replace(SERIES, closed_until_ms=None), 0, 0, 0, None), "BTC/USDT 1h  nothing closed yet"),
         (SeriesResult(SERIES, 3, 2, 0, "reset"), "BTC/USDT 1h  3 missing, 2 jobs waiting: reset"),
+        (
+            SeriesResult(SERIES, 1, 0, 0, None),
+            "BTC/USDT 1h  1 missing: binance did not tell of it yet; the next run asks again",
+        ),
         (SeriesResult(SERIES, 0, 0, 1, "a\x1bb"), "BTC/USDT 1h  1 job given up: a\\x1bb"),
     ],
 )
@@ -233,9 +237,29 @@ def test_a_line_names_what_it_is_about(series: Series, asked: Window | None, wor
     assert series_line(SeriesResult(series, 0, 0, 0, None), asked=asked) == f"BTC/USDT 1h  {words}"
 
 
+def test_what_no_job_waits_for_has_its_reason_too() -> None:
+    """The source that stands in is behind: its newest candle is missing, and no job was left with an error."""
+    series = replace(SERIES, sources=("okx", "coingecko"))
+    troubles = {"okx": "okx is resting until noon: okx answered 429"}
+    assert series_line(SeriesResult(series, 1, 0, 0, None), troubles=troubles) == (
+        "BTC/USDT 1h  1 missing: okx did not serve, coingecko did not tell of it yet; the next run asks again"
+    )
+
+
+def test_a_job_that_met_nothing_yet_tells_how_its_source_is() -> None:
+    """Its turn did not come: the first source of its series is failing, and that is why."""
+    new = replace(SERIES, closed_until_ms=None)
+    place = standing(new, [], [job(0, 2)], {}, HOUR)
+    [state] = endpoint_states([replace(ENDPOINT, last_error="reset", last_error_ms=2000), POOL], CONFIG, NOW)
+    assert unreachable([state], ("binance",)) is state
+    assert unreachable([replace(state, state="reachable"), state], ("binance",)) is None
+    assert why(place, state) == "1 job waiting: binance is failing: reset"
+    assert why(standing(SERIES, [stored(0, 10)], [], {1: "binance"}, 11 * HOUR), state) == ""
+
+
 def test_a_reason_is_told_once() -> None:
     """What a source's own line says is not repeated for each of its series; another reason is."""
-    troubles = ["binance did not serve: host refused the connection"]
+    troubles = {"binance": "binance did not serve: host refused the connection"}
     lines = [
         series_line(SeriesResult(SERIES, 3, 1, 0, error), troubles=troubles)
         for error in ("host refused the connection (tried 4 times)", "binance rests until noon: 429", "unknown symbol")

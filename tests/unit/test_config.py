@@ -177,7 +177,8 @@ def test_a_source_may_have_several_proxies(path: Path, written: str, kept: tuple
 )
 def test_coingecko_may_have_several_keys(path: Path, written: str, kept: tuple[str, ...]) -> None:
     """One name of a variable or a list of them."""
-    text = f"sources: {{binance: {{client: coingecko, api_key_env: {written}}}}}\nmarkets:\n{MARKET}"
+    plan = "demo" if kept else "keyless"
+    text = f"sources: {{binance: {{client: coingecko, plan: {plan}, api_key_env: {written}}}}}\nmarkets:\n{MARKET}"
     assert getattr(read(path, text).sources["binance"], "api_key_env", None) == kept
 
 
@@ -188,6 +189,19 @@ def test_a_key_itself_is_not_repeated(path: Path, written: str) -> None:
     said = refusal(path, text)
     assert said.startswith("sources.binance.api_key_env: ")
     assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("plan: demo", "sources.binance: plan demo needs a key; name its environment variable in api_key_env"),
+        ("plan: pro", "sources.binance: plan pro needs a key; name its environment variable in api_key_env"),
+        ("api_key_env: A_KEY", "sources.binance: api_key_env needs plan: demo or plan: pro, whichever the key is for"),
+    ],
+)
+def test_plan_and_key_have_to_fit(path: Path, written: str, sentence: str) -> None:
+    """What no environment could mend is refused when the file is read."""
+    assert refusal(path, f"sources: {{binance: {{client: coingecko, {written}}}}}\nmarkets:\n{MARKET}") == sentence
 
 
 def test_socks_needs_its_package(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
