@@ -83,9 +83,10 @@ class ArchiveReader:
         for archive in self._archives.values():
             archive.line.close()
 
-    def is_of(self, source: str) -> bool:
-        """Whether a source has an archive here."""
-        return source in self._archives
+    @property
+    def archives(self) -> Mapping[str, Archive]:
+        """By source."""
+        return self._archives
 
     def offer(self, series: Series, spent: Collection[Period] = ()) -> Offer | None:
         """What the archive of the series' preferred source has for it; None where that source has no archive."""

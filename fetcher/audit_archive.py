@@ -76,7 +76,7 @@ def _files(engine: Engine, all_series: Sequence[Series], archive: ArchiveReader)
             _Read(series, names[row.source_id], row)
             for series in all_series
             for row in archive_files.read(connection, series.id)
-            if row.state == READ and archive.is_of(names[row.source_id])
+            if row.state == READ and names[row.source_id] in archive.archives
         ]
 
 

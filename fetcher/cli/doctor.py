@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from db.errors import DatabaseProblem
+from fetcher.cli.archive_checks import archive_checks
 from fetcher.cli.checks import Check, database_checks, disk_check, lock_check
 from fetcher.cli.show import plain, put_json
 from fetcher.cli.signals import stopping
@@ -55,5 +56,6 @@ def _checks(call: Invocation) -> Iterator[Check]:
             yield disk_check(program.engine)
             yield lock_check(program)
             yield from source_checks(program)
+            yield from archive_checks(program)
     except DatabaseProblem as problem:
         yield Check("database", ok=False, message=f"{problem}; sources were not asked, their limits are kept in it")

@@ -9,6 +9,7 @@ import pytest
 
 from fetcher.audit import audit
 from fetcher.audit_archive import NOT_ASKED, REPUBLISHED, republished
+from fetcher.cli.archive_checks import archive_checks
 from fetcher.clock import Clock, parse_utc
 from fetcher.model import DAY, MINUTE, Timeframe, Window
 from fetcher.outcome import Outcome
@@ -273,3 +274,16 @@ def test_jobs_are_cut_where_files_are(world: World) -> None:
     spans = world.query("SELECT start_ms, end_ms FROM jobs")
     assert sum(end - start > 20_000 * MINUTE for start, end in spans) == 3
     assert max(end - start for start, end in spans) == 31 * DAY
+
+
+def test_doctor_asks_the_archive_too(world: World) -> None:
+    """Well where it answers, with or without the file; not where nobody is there, which harms no run."""
+    with world.app(Clock(parse_utc(NOW))) as app:
+        [well] = archive_checks(app)
+    assert well.ok
+    assert "answers in" in well.message
+    world.sandbox.configure(archive={"down": ["always"]})
+    with world.app(Clock(parse_utc(NOW))) as app:
+        [away] = archive_checks(app)
+    assert not away.ok
+    assert "runs take the API instead" in away.message
