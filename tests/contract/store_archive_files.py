@@ -42,5 +42,5 @@ class ArchiveFileStore(StoreBase):
     @pytest.mark.parametrize("wrong", [{"state": "lost"}, {"end_ms": T0}, {"series_id": 99}, {"source_id": 99}])
     def test_what_cannot_be_is_refused(self, conn: Connection, file: ArchiveFileRow, wrong: dict[str, object]) -> None:
         """An unknown state, a time that ends before it begins, a series or source that there is not."""
-        with conn.begin_nested(), pytest.raises(IntegrityError):
+        with pytest.raises(IntegrityError), conn.begin_nested():
             archive_files.put(conn, replace(file, **wrong))  # type: ignore[arg-type]
