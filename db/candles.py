@@ -52,8 +52,8 @@ def insert(conn: Connection, series_id: int, source_id: int, rows: Rows, *, fres
     """Store candles, replacing what was stored at the same open times.
 
     `rows`: shape (n,), the fields of COLUMNS (at least) in that order. NaN and trades −1 are stored as NULL; a NaN
-    price is refused by the table (IntegrityError). Which source may replace which is the caller's decision. `fresh`:
-    the caller knows that nothing is stored at these open times, which PostgreSQL has twice as fast.
+    price is refused by the table (the driver's IntegrityError). Which source may replace which is the caller's
+    decision. `fresh`: the caller knows that nothing is stored at these open times, which PostgreSQL has twice as fast.
     """
     if rows.dtype.names != COLUMNS:
         rows = rows[list(COLUMNS)]

@@ -131,8 +131,11 @@ def reset(conn: Connection, name: str | None = None) -> int:
         "stop_until": None,
         "stop_reason": None,
     }
-    query = select(_c.endpoint).order_by(_c.endpoint).with_for_update()
+    query = select(_c.endpoint)
     if name is not None:
         query = query.where(or_(_c.source == name, _c.endpoint == name))
-    mine = conn.scalars(query).all()  # locked by name, as everybody does who writes several
-    return conn.execute(update(endpoint_state).where(_c.endpoint.in_(mine)).values(cleared)).rowcount
+    # One by one in this order, as everybody does who writes several: else two could wait for each other.
+    return sum(
+        conn.execute(update(endpoint_state).where(_c.endpoint == endpoint).values(cleared)).rowcount
+        for endpoint in sorted(conn.scalars(query))
+    )

@@ -15,6 +15,7 @@ import pytest
 
 from fetcher.clock import Clock
 from fetcher.sandbox.control import spawn_sandbox
+from tests.databases import ON_SQLITE
 from tests.integration.commands import NOW, CommandLine, ended, until
 from tests.integration.world import market
 
@@ -172,6 +173,7 @@ def test_a_range_that_holds_nothing_says_why(line: CommandLine) -> None:
     )
 
 
+@ON_SQLITE  # it is about a line of progress, and waits for most of a minute
 def test_the_wait_for_request_weight_is_told(line: CommandLine) -> None:
     """While a minute's weight is used up a line says so; a second signal need not wait for the next minute."""
     line.configure(market("BTC/USDT", "1m", "2026-01-01"), weight=40)

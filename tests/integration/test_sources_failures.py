@@ -19,7 +19,6 @@ from fetcher.errors import RateLimited
 from fetcher.events import Attempt
 from fetcher.model import DAY, Series
 from tests.contract.wire import Reply, WireServer, unused_url
-from tests.databases import Databases, chosen
 from tests.integration.failures_of_sources import BEFORE, REPLIES, SANDBOX_FAULTS, SOURCES, Expected
 from tests.integration.world_of_sources import PATHS, SourceWorld, market_of, open_sources
 
@@ -162,9 +161,9 @@ def place(
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iterator[Places]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     """One sandbox, and a program for each source as it is asked for."""
-    with chosen(databases), ExitStack() as stack:
+    with ExitStack() as stack:
         yield Places(tmp_path_factory.mktemp("failures"), stack)
 
 
