@@ -119,7 +119,8 @@ class Budget:
     def close(self) -> None:
         """Hand back what this process reserved of the current span and did not spend."""
         with self._lock:
-            self._enter_span()
+            if self._left > 0:  # else nothing was asked, and what is allowed need not be looked up
+                self._enter_span()
             unspent, self._left = self._left, 0
             if unspent > 0:
                 with writing(self._engine) as connection:
