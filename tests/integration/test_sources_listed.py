@@ -28,11 +28,10 @@ def test_a_market_listed_at_noon(tmp_path: Path, source: str, timeframe: str) ->
         world.configure_sources(market_of("NEW/USDT", timeframe, "2026-05-01", source))
         result = world.run(clock=world.set_clock(NOW, SPEED))
         assert (result.missing <= 8, result.series[0].failed) == (True, 0), "only a quiet newest edge may wait"
-        first = Timeframe(timeframe).grid().floor(listed)
-        known = world.series("NEW/USDT", timeframe).listed_ms
-        assert known is not None
-        assert first <= known <= first + 9 * MINUTE
-        assert int(world.rows("NEW/USDT", timeframe)["open_time"][0]) == known
+        first, learnt = Timeframe(timeframe).grid().floor(listed), world.series("NEW/USDT", timeframe).listed_ms
+        assert learnt is not None
+        assert first <= learnt <= first + 9 * MINUTE
+        assert int(world.rows("NEW/USDT", timeframe)["open_time"][0]) == learnt
         assert world.absent("NEW/USDT", timeframe) == []
 
 
