@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,7 +107,7 @@ def _candles(window: Window, step: int, seed: int) -> candles.Rows:
 def _explain(connection: Connection, row: series.SeriesRow, source: int, blocks: list[Window]) -> int:
     """Coverage of a series' candles; of its holes half are proven absent, the others given up by a job."""
     now, step = Clock().now_ms(), row.timeframe_ms
-    holes = [Window(one.end, other.start) for one, other in zip(blocks, blocks[1:], strict=False)]
+    holes = [Window(one.end, other.start) for one, other in pairwise(blocks)]
     absent, lost = holes[::2], holes[1::2]
     stored: list[Interval] = [
         coverage.Interval(w.start, w.end, coverage.STORED, w.span // step, source, "archive") for w in blocks

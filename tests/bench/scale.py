@@ -1,8 +1,8 @@
 """`scale`: whether looking costs more where there are two hundred times the rows, and what an audit costs.
 
-`status`, `gaps` and planning are measured inside one process, imports and connecting left out: in whole processes, which
-are shown beside them, a start of half a second would hide any growth. PostgreSQL is looked at after a VACUUM, as its own
-housekeeping leaves a table within minutes.
+`status`, `gaps` and planning are measured inside one process, imports and connecting left out: in whole processes,
+which are shown beside them, a start of half a second would hide any growth. PostgreSQL is looked at after a VACUUM, as
+its own housekeeping leaves a table within minutes.
 """
 
 from __future__ import annotations
