@@ -1,8 +1,8 @@
 """Audit: proves coverage against the candles themselves, and makes it true again where it is not.
 
-Coverage cuts a series' time into cells (stored, absent, unknown). Counting the rows of every cell, and whether any is
-off the grid, reads each row once, like `GROUP BY series_id`, and is a proof: open times are unique, so a stored cell
-with as many rows as slots, all on the grid, lacks none. Only cells that differ are looked into.
+Coverage cuts a series' time into cells (stored, absent, unknown). Counting the rows of every cell, and those off the
+grid, reads each row once, like `GROUP BY series_id`, and is a proof: open times are unique, so a stored cell with as
+many rows as slots, all on the grid, lacks none. Only cells that differ are looked into.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import bindparam, func, select
 
 from db import candles, coverage
 from db.engine import reading, writing
 from db.locks import alone, series_lock
 from db.retrying import retried
-from db.schema import candles as candles_table
 from db.series import read_series
+from fetcher.audit_counts import chunks, count
 from fetcher.audit_deep import disagreements
 from fetcher.clock import format_utc
-from fetcher.gaps import GapDetector, pages, subtract, union
+from fetcher.gaps import GapDetector, subtract, union
 from fetcher.jobqueue import as_series
-from fetcher.model import FixedGrid, Window
+from fetcher.model import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
     from db.intervals import Interval
+    from fetcher.audit_counts import Counted
     from fetcher.audit_deep import Disagreement
     from fetcher.model import Grid, Series
 
@@ -45,11 +45,6 @@ PARENT_DISAGREES = "parent_disagrees"  # the source's own timeframes do not add 
 _REPAIRED = {ROWS_MISSING, ROWS_IN_ABSENT, COUNT_WRONG, COVERAGE_OVERLAPS}
 _EVER = Window(-(2**62), 2**62)
 _CHUNK_SLOTS = 50_000  # open times held in memory at once
-
-_c = candles_table.c
-_COUNTED = select(func.count(), func.max((_c.open_time - bindparam("anchor")) % bindparam("step"))).where(
-    _c.series_id == bindparam("series"), _c.open_time >= bindparam("start"), _c.open_time < bindparam("end")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +91,9 @@ def audit(engine: Engine, all_series: Sequence[Series], *, repair: bool = False,
     found: list[Finding] = []
     with reading(engine) as conn:
         known, covered = _as_stored(conn, all_series), coverage.read_all(conn)
+        numbers = count(conn, [(series, window) for series in known for window in _cells(covered.get(series.id, ()))])
         for series in known:
-            found += _examine(conn, series, covered.get(series.id, ()))
+            found += _examine(conn, series, covered.get(series.id, ()), numbers)
         sums = [_told(each) for each in disagreements(conn, known, covered)] if deep else []
     if repair:
         found = [finding for series in known for finding in _repaired(engine, series, found)]
@@ -125,7 +121,7 @@ def _repaired(engine: Engine, series: Series, found: Sequence[Finding]) -> list[
             return grid.count(Window(start, end))
 
         intervals = coverage.read(conn, series.id, _EVER.start, _EVER.end)
-        mine = _examine(conn, series, intervals)
+        mine = _examine(conn, series, intervals, count(conn, [(series, window) for window in _cells(intervals)]))
         recounted = {each.start_ms: each.rows for each in mine if _only_counted_wrong(each, grid)}
         wrong = [each for each in mine if each.kind in _REPAIRED and not _only_counted_wrong(each, grid)]
         for window in union(Window(each.start_ms, each.end_ms) for each in wrong):
@@ -141,14 +137,30 @@ def _only_counted_wrong(finding: Finding, grid: Grid) -> bool:
     return finding.kind == COUNT_WRONG and finding.rows == grid.count(Window(finding.start_ms, finding.end_ms))
 
 
-def _examine(conn: Connection, series: Series, intervals: Sequence[Interval]) -> list[Finding]:
+def _examine(
+    conn: Connection, series: Series, intervals: Sequence[Interval], counted: Mapping[tuple[int, Window], Counted]
+) -> list[Finding]:
+    """What is wrong with a series, whose cells are counted."""
     found = _overlaps(series, intervals)
     for interval in intervals:
         look = _absent if interval.state == coverage.ABSENT else _stored
-        found += look(conn, series, interval)
-    for window in subtract(_EVER, [Window(each.start_ms, each.end_ms) for each in intervals]):
-        found += _uncovered(conn, series, window)
+        found += look(conn, series, interval, counted[series.id, _window(interval)])
+    for window in _unknown(intervals):
+        found += _uncovered(conn, series, window, counted[series.id, window].rows)
     return sorted(found, key=lambda finding: finding.start_ms)
+
+
+def _cells(intervals: Sequence[Interval]) -> list[Window]:
+    return [*map(_window, intervals), *_unknown(intervals)]
+
+
+def _window(interval: Interval) -> Window:
+    return Window(interval.start_ms, interval.end_ms)
+
+
+def _unknown(intervals: Sequence[Interval]) -> list[Window]:
+    """The time that no interval speaks for."""
+    return subtract(_EVER, map(_window, intervals))
 
 
 def _overlaps(series: Series, intervals: Sequence[Interval]) -> list[Finding]:
@@ -164,8 +176,7 @@ def _overlaps(series: Series, intervals: Sequence[Interval]) -> list[Finding]:
     ]
 
 
-def _uncovered(conn: Connection, series: Series, window: Window) -> list[Finding]:
-    rows, _ = _counted(conn, series, window)
+def _uncovered(conn: Connection, series: Series, window: Window, rows: int) -> list[Finding]:
     first = candles.after(conn, series.id, window.start) if rows else None
     last = candles.before(conn, series.id, window.end) if rows else None
     if first is None or last is None:
@@ -177,9 +188,9 @@ def _uncovered(conn: Connection, series: Series, window: Window) -> list[Finding
     return [_finding(series, ROWS_UNCOVERED, Window(first, last + 1), rows, text)]
 
 
-def _absent(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
-    window = Window(claim.start_ms, claim.end_ms)
-    if not _counted(conn, series, window)[0]:
+def _absent(conn: Connection, series: Series, claim: Interval, counted: Counted) -> list[Finding]:
+    window = _window(claim)
+    if not counted.rows:
         return []
     times = candles.open_times(conn, series.id, window.start, window.end)
     text = "candles where the source was proven to have none; to be asked for again"
@@ -189,11 +200,10 @@ def _absent(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
     ]
 
 
-def _stored(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
-    window, grid = Window(claim.start_ms, claim.end_ms), series.grid
-    rows, off_grid = _counted(conn, series, window)
+def _stored(conn: Connection, series: Series, claim: Interval, counted: Counted) -> list[Finding]:
+    window, grid, rows = _window(claim), series.grid, counted.rows
     slots = grid.count(window)
-    if rows == claim.rows <= slots and off_grid is False:
+    if rows == claim.rows <= slots and counted.strays == 0:
         return []
     holes, strays = _look_inside(conn, series, window)
     found = []
@@ -219,29 +229,17 @@ def _stored(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
 def _look_inside(conn: Connection, series: Series, window: Window) -> tuple[list[Window], int]:
     """The slots of `window` without a candle, as windows, and how many candles are off the grid; bounded in memory."""
     grid, holes, strays = series.grid, list[Window](), 0
-    for chunk in _chunks(window, grid):
-        rows, off_grid = _counted(conn, series, chunk)
-        if rows == grid.count(chunk) and off_grid is False:
+    parts = chunks(window, grid, _CHUNK_SLOTS)
+    counted = count(conn, [(series, part) for part in parts])
+    for chunk in parts:
+        here = counted[series.id, chunk]
+        if here.rows == grid.count(chunk) and here.strays == 0:
             continue
         times = candles.open_times(conn, series.id, chunk.start, chunk.end)
         placed = times[grid.floor_all(times) == times]
         strays += len(times) - len(placed)
         holes += GapDetector(grid).holes(chunk, placed)
     return union(holes), strays
-
-
-def _chunks(window: Window, grid: Grid) -> list[Window]:
-    ends = [page.end for page in pages(window, grid, _CHUNK_SLOTS)] or [window.end]
-    return [Window(start, end) for start, end in zip([window.start, *ends], ends, strict=False)]
-
-
-def _counted(conn: Connection, series: Series, window: Window) -> tuple[int, bool | None]:
-    """How many candles are in `window`, and whether any is off the grid; None where SQL cannot tell (months)."""
-    grid = series.grid
-    step, anchor = (grid.step, grid.anchor % grid.step) if isinstance(grid, FixedGrid) else (1, 0)
-    asked = {"series": series.id, "start": window.start, "end": window.end, "step": step, "anchor": anchor}
-    rows, farthest = conn.execute(_COUNTED, asked).one()
-    return rows, bool(farthest) if isinstance(grid, FixedGrid) else None
 
 
 def _finding(series: Series, kind: str, window: Window, rows: int, text: str) -> Finding:

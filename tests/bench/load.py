@@ -10,7 +10,7 @@ import json
 import subprocess
 from contextlib import contextmanager
 from itertools import count
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
 from fetcher.clock import format_utc, parse_utc
@@ -61,26 +61,26 @@ def _on(kind: str, sandbox: SandboxControl, size: Size, say: Say) -> list[Figure
             alone.append(_day(here, sandbox, next(days), len(symbols)))
             with _readers(here, heard):
                 beside.append(_day(here, sandbox, next(days), len(symbols)))
-    took = [ms for told in heard for kinds in told["took"].values() for ms in kinds]
     errors = [error for told in heard for error in told["errors"]]
     if errors:
         say(f"load: {len(errors)} errors of readers, such as: {errors[0]}")
-    percents = quantiles(took, n=100)
     name = f"load on {kind}"
     limit = Limit("alone", alone)
     readers = _PROCESSES * _THREADS
     return [
         Figure(f"{name}: a run over {number} series, {readers} readers", "s", beside, (limit,)),
-        Figure(f"{name}: a reading, p50 of {len(took):,}", "ms", [percents[49]]),
-        Figure(f"{name}: a reading, p95", "ms", [percents[94]]),
-        *(_by_kind(name, kind_of, heard) for kind_of in ("klines", "latest", "status")),
+        *(figure for read in ("klines", "latest", "status") for figure in _latency(name, read, heard)),
         Figure(f"{name}: errors of readers", "", [len(errors)], goal=Goal(at_most=0)),
     ]
 
 
-def _by_kind(name: str, kind: str, heard: list[dict[str, Any]]) -> Figure:
-    """The median of one kind of reading, of each of the processes."""
-    return Figure(f"{name}: reading {kind}, p50", "ms", [median(told["took"][kind]) for told in heard])
+def _latency(name: str, read: str, heard: list[dict[str, Any]]) -> list[Figure]:
+    """p50 and p95 of one kind of reading, by process of readers."""
+    percents = [quantiles(told["took"][read], n=100) for told in heard]
+    return [
+        Figure(f"{name}: reading {read}, p{at}", "ms", [each[at - 1] for each in percents])
+        for at in (50, 95)
+    ]
 
 
 def _day(here: Stage, sandbox: SandboxControl, day: int, symbols: int) -> float:

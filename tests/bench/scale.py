@@ -8,7 +8,9 @@ its own housekeeping leaves a table within minutes.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from db.engine import open_engine
 from fetcher.sandbox.control import spawn_sandbox
@@ -33,29 +35,48 @@ _LOOKS = ("status", "gaps", "planning")
 _COMMANDS = ("status", "gaps")
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One database: its size, the seconds of each look from inside by clock, and whole processes by command."""
+
+    rows: int
+    intervals: int
+    looks: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    whole: dict[str, list[Ran]] = field(default_factory=dict)
+
+
 def scale(size: Size, say: Say) -> list[Figure]:
     """What looking at few rows and at many costs, on both databases."""
     figures = []
     with spawn_sandbox("--clock", _STAND_STILL, *UNLIMITED) as sandbox:
         for kind in KINDS:
-            seen = {}
-            for rows in (size.scale_few, size.scale_many):
-                with opened(kind) as place:
-                    seen[rows] = _seen(place, sandbox, rows, size, say)
+            with opened(kind) as place:
+                seen = _seen(sandbox, (place.beside(), place), size, say)
             figures += _figures(kind, seen)
     return figures
 
 
-def _seen(place: Place, sandbox: SandboxControl, rows: int, size: Size, say: Say) -> dict[str, Any]:
-    say(f"scale: {rows:,} rows into {place.kind}")
-    filled = fill(place, rows)
-    _tidy(place)
-    say(f"scale: looking at {filled.rows:,} rows in {filled.intervals} intervals on {place.kind}")
-    with stage(sandbox.url, place, filled.markets) as here:
-        told: dict[str, Any] = json.loads(run("-m", "tests.bench.looking", str(here.config), str(size.repeats)).printed)
+def _seen(sandbox: SandboxControl, places: tuple[Place, Place], size: Size, say: Say) -> list[Seen]:
+    """What was seen of few rows, then of many; both are looked at in turns."""
+    with ExitStack() as stack:
+        stages, seen = [], []
+        for place, rows in zip(places, (size.scale_few, size.scale_many), strict=True):
+            say(f"scale: {rows:,} rows into {place.kind}")
+            place.empty()
+            filled = fill(place, rows)
+            _tidy(place)
+            stages.append(stack.enter_context(stage(sandbox.url, place, filled.markets)))
+            seen.append(Seen(filled.rows, filled.intervals))
+        say(f"scale: looking at {' and '.join(f'{each.rows:,}' for each in seen)} rows on {places[0].kind}")
+        configs = [str(here.config) for here in stages]
+        for each, looks in zip(
+            seen, json.loads(run("-m", "tests.bench.looking", str(size.repeats), *configs).printed), strict=True
+        ):
+            each.looks.update(looks)
         for word in _COMMANDS:
-            told[f"{word} whole"] = [here.fetcher(word) for _ in range(size.repeats)]
-    return told
+            for here, each in [*zip(stages, seen, strict=True)] * size.repeats:
+                each.whole.setdefault(word, []).append(here.fetcher(word))
+    return seen
 
 
 def _tidy(place: Place) -> None:
@@ -67,23 +88,21 @@ def _tidy(place: Place) -> None:
     place.settle()
 
 
-def _figures(kind: str, seen: dict[int, dict[str, Any]]) -> list[Figure]:
-    (few, little), (many, much) = seen.items()
-    name, beside = f"on {kind}, {many:,} rows", f"of {few:,} rows"
+def _figures(kind: str, seen: list[Seen]) -> list[Figure]:
+    few, many = seen
+    name, beside = f"on {kind}, {many.rows:,} rows", f"of {few.rows:,} rows, as many intervals ({many.intervals})"
     figures = []
     for look in _LOOKS:
         for clock in ("wall", "cpu"):
-            limit = Limit(beside, _ms(little[look][clock]), _SAME if clock == "wall" else Goal())
-            figures.append(Figure(f"{look} {name}, in process: {clock}", "ms", _ms(much[look][clock]), (limit,)))
+            limit = Limit(beside, _ms(few.looks[look][clock]), _SAME if clock == "wall" else Goal())
+            figures.append(Figure(f"{look} {name}, in process: {clock}", "ms", _ms(many.looks[look][clock]), (limit,)))
     for word in _COMMANDS:
-        there: Sequence[Ran] = much[f"{word} whole"]
-        here: Sequence[Ran] = little[f"{word} whole"]
         for clock in ("wall", "cpu"):
-            limit = Limit(beside, [getattr(ran, clock) for ran in here])
-            values = [getattr(ran, clock) for ran in there]
+            limit = Limit(beside, [getattr(ran, clock) for ran in few.whole[word]])
+            values = [getattr(ran, clock) for ran in many.whole[word]]
             figures.append(Figure(f"{word} {name}, whole process: {clock}", "s", values, (limit,)))
-    grouped = Limit("min, max, count GROUP BY series_id", much["grouped"]["wall"], _AUDIT)
-    figures.append(Figure(f"audit {name}, in process: wall", "s", much["audit"]["wall"], (grouped,)))
+    grouped = Limit("min, max, count GROUP BY series_id", many.looks["grouped"]["wall"], _AUDIT)
+    figures.append(Figure(f"audit {name}, in process: wall", "s", many.looks["audit"]["wall"], (grouped,)))
     return figures
 
 
