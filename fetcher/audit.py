@@ -1,8 +1,9 @@
 """Audit: proves coverage against the candles themselves, and makes it true again where it is not.
 
-Coverage cuts a series' time into cells (stored, absent, unknown). Counting the rows of every cell, and whether any is
-off the grid or another source's, reads each row once, like `GROUP BY series_id`, and is a proof: open times are unique,
-so a stored cell with as many rows as slots, all on the grid, lacks none. Only cells that differ are looked into.
+Coverage cuts a series' time into cells (stored, absent, unknown). Counting the rows of every cell, those off the grid
+and, where a series has several sources, those of another one reads each row once, like `GROUP BY series_id`, and is a
+proof: open times are unique, so a stored cell with as many rows as slots, all on the grid, lacks none. Only cells that
+differ are looked into.
 """
 
 from __future__ import annotations
@@ -11,26 +12,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import bindparam, case, func, select
 
 from db import candles, coverage
 from db.engine import reading, writing
 from db.locks import alone, series_lock
 from db.retrying import retried
-from db.schema import candles as candles_table
 from db.series import read_series
+from fetcher.audit_counts import Counted, chunks, count
 from fetcher.audit_deep import disagreements
 from fetcher.clock import format_utc
-from fetcher.gaps import GapDetector, pages, subtract, union
+from fetcher.gaps import GapDetector, subtract, union
 from fetcher.jobqueue import as_series
-from fetcher.model import FixedGrid, Window
+from fetcher.model import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
     from db.intervals import Interval
+    from fetcher.audit_counts import Asked
     from fetcher.audit_deep import Disagreement
     from fetcher.model import Grid, Series
 
@@ -46,13 +47,6 @@ PARENT_DISAGREES = "parent_disagrees"  # the source's own timeframes do not add 
 _REPAIRED = {ROWS_MISSING, ROWS_OF_OTHERS, ROWS_IN_ABSENT, COUNT_WRONG, COVERAGE_OVERLAPS}
 _EVER = Window(-(2**62), 2**62)
 _CHUNK_SLOTS = 50_000  # open times held in memory at once
-
-_c = candles_table.c
-_COUNTED = select(
-    func.count(),
-    func.max((_c.open_time - bindparam("anchor")) % bindparam("step")),
-    func.sum(case((_c.source_id == bindparam("source"), 0), else_=1)),
-).where(_c.series_id == bindparam("series"), _c.open_time >= bindparam("start"), _c.open_time < bindparam("end"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +93,9 @@ def audit(engine: Engine, all_series: Sequence[Series], *, repair: bool = False,
     found: list[Finding] = []
     with reading(engine) as conn:
         known, covered = _as_stored(conn, all_series), coverage.read_all(conn)
+        numbers = count(conn, [cell for series in known for cell in _cells(series, covered.get(series.id, ()))])
         for series in known:
-            found += _examine(conn, series, covered.get(series.id, ()))
+            found += _examine(conn, series, covered.get(series.id, ()), numbers)
         sums = [_told(each) for each in disagreements(conn, known, covered)] if deep else []
     if repair:
         found = [finding for series in known for finding in _repaired(engine, series, found)]
@@ -128,7 +123,7 @@ def _repaired(engine: Engine, series: Series, found: Sequence[Finding]) -> list[
             return grid.count(Window(start, end))
 
         intervals = coverage.read(conn, series.id, _EVER.start, _EVER.end)
-        mine = _examine(conn, series, intervals)
+        mine = _examine(conn, series, intervals, count(conn, _cells(series, intervals)))
         recounted = {each.start_ms: each.rows for each in mine if _only_counted_wrong(each, grid)}
         wrong = [each for each in mine if each.kind in _REPAIRED and not _only_counted_wrong(each, grid)]
         for window in union(Window(each.start_ms, each.end_ms) for each in wrong):
@@ -144,14 +139,33 @@ def _only_counted_wrong(finding: Finding, grid: Grid) -> bool:
     return finding.kind == COUNT_WRONG and finding.rows == grid.count(Window(finding.start_ms, finding.end_ms))
 
 
-def _examine(conn: Connection, series: Series, intervals: Sequence[Interval]) -> list[Finding]:
+def _examine(
+    conn: Connection, series: Series, intervals: Sequence[Interval], counted: Mapping[tuple[int, Window], Counted]
+) -> list[Finding]:
+    """What is wrong with a series, whose cells are counted."""
     found = _overlaps(series, intervals)
     for interval in intervals:
         look = _absent if interval.state == coverage.ABSENT else _stored
-        found += look(conn, series, interval)
-    for window in subtract(_EVER, [Window(each.start_ms, each.end_ms) for each in intervals]):
-        found += _uncovered(conn, series, window)
+        found += look(conn, series, interval, counted[series.id, _window(interval)])
+    for window in _unknown(intervals):
+        found += _uncovered(conn, series, window, counted[series.id, window].rows)
     return sorted(found, key=lambda finding: finding.start_ms)
+
+
+def _cells(series: Series, intervals: Sequence[Interval]) -> list[Asked]:
+    """Every window to count, with the source that its rows are to be of, where there are several."""
+    mixed = len({*(each.source_id for each in intervals)}) > 1 or len(series.sources) > 1
+    own = [(series, _window(i), i.source_id if mixed and i.state == coverage.STORED else None) for i in intervals]
+    return [*own, *((series, window, None) for window in _unknown(intervals))]
+
+
+def _window(interval: Interval) -> Window:
+    return Window(interval.start_ms, interval.end_ms)
+
+
+def _unknown(intervals: Sequence[Interval]) -> list[Window]:
+    """The time that no interval speaks for."""
+    return subtract(_EVER, map(_window, intervals))
 
 
 def _overlaps(series: Series, intervals: Sequence[Interval]) -> list[Finding]:
@@ -167,8 +181,7 @@ def _overlaps(series: Series, intervals: Sequence[Interval]) -> list[Finding]:
     ]
 
 
-def _uncovered(conn: Connection, series: Series, window: Window) -> list[Finding]:
-    rows = _counted(conn, series, window).rows
+def _uncovered(conn: Connection, series: Series, window: Window, rows: int) -> list[Finding]:
     first = candles.after(conn, series.id, window.start) if rows else None
     last = candles.before(conn, series.id, window.end) if rows else None
     if first is None or last is None:
@@ -180,9 +193,9 @@ def _uncovered(conn: Connection, series: Series, window: Window) -> list[Finding
     return [_finding(series, ROWS_UNCOVERED, Window(first, last + 1), rows, text)]
 
 
-def _absent(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
-    window = Window(claim.start_ms, claim.end_ms)
-    if not _counted(conn, series, window).rows:
+def _absent(conn: Connection, series: Series, claim: Interval, counted: Counted) -> list[Finding]:
+    window = _window(claim)
+    if not counted.rows:
         return []
     times = candles.open_times(conn, series.id, window.start, window.end)
     text = "candles where the source was proven to have none; to be asked for again"
@@ -192,10 +205,10 @@ def _absent(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
     ]
 
 
-def _stored(conn: Connection, series: Series, claim: Interval) -> list[Finding]:
-    window, grid = Window(claim.start_ms, claim.end_ms), series.grid
-    counted, slots = _counted(conn, series, window, claim.source_id), grid.count(window)
-    if counted == _Counted(claim.rows, 0, off_grid=False) and claim.rows <= slots:
+def _stored(conn: Connection, series: Series, claim: Interval, counted: Counted) -> list[Finding]:
+    window, grid = _window(claim), series.grid
+    slots = grid.count(window)
+    if counted == Counted(claim.rows, 0, 0) and claim.rows <= slots:
         return []
     inside = _look_inside(conn, series, window, claim.source_id)
     found = []
@@ -236,8 +249,10 @@ class _Inside:
 def _look_inside(conn: Connection, series: Series, window: Window, source_id: int) -> _Inside:
     """Look at each candle of an interval that coverage counts wrongly; bounded in memory."""
     grid, holes, others, strays = series.grid, list[Window](), list[Window](), 0
-    for chunk in _chunks(window, grid):
-        if _counted(conn, series, chunk, source_id) == _Counted(grid.count(chunk), 0, off_grid=False):
+    parts = chunks(window, grid, _CHUNK_SLOTS)
+    counted = count(conn, [(series, part, source_id) for part in parts])
+    for chunk in parts:
+        if counted[series.id, chunk] == Counted(grid.count(chunk), 0, 0):
             continue
         rows = candles.read(conn, series.id, chunk.start, chunk.end)
         placed = rows[grid.floor_all(rows["open_time"]) == rows["open_time"]]
@@ -245,34 +260,6 @@ def _look_inside(conn: Connection, series: Series, window: Window, source_id: in
         holes += GapDetector(grid).holes(chunk, placed["open_time"])
         others += GapDetector(grid).runs(placed["open_time"][placed["source_id"] != source_id])
     return _Inside(union(holes), union(others), strays)
-
-
-def _chunks(window: Window, grid: Grid) -> list[Window]:
-    ends = [page.end for page in pages(window, grid, _CHUNK_SLOTS)] or [window.end]
-    return [Window(start, end) for start, end in zip([window.start, *ends], ends, strict=False)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """How many candles there are, how many of them are not of the source asked about, and whether any is off the grid.
-
-    `off_grid` is None where SQL cannot tell (months).
-    """
-
-    rows: int
-    others: int
-    off_grid: bool | None
-
-
-def _counted(conn: Connection, series: Series, window: Window, source_id: int = 0) -> _Counted:
-    grid = series.grid
-    step, anchor = (grid.step, grid.anchor % grid.step) if isinstance(grid, FixedGrid) else (1, 0)
-    asked = {
-        "series": series.id, "start": window.start, "end": window.end, "step": step, "anchor": anchor,
-        "source": source_id,
-    }  # fmt: skip
-    rows, farthest, others = conn.execute(_COUNTED, asked).one()
-    return _Counted(rows, int(others or 0), bool(farthest) if isinstance(grid, FixedGrid) else None)
 
 
 def _finding(series: Series, kind: str, window: Window, rows: int, text: str) -> Finding:

@@ -30,14 +30,16 @@ from db.manager import DatabaseManager
 from fetcher.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 PATIENCE = 20.0
 PREPARED = "prepared"
 WITH_PASSWORD = "keyed"  # noqa: S105 - a name
 """The one user who is asked for a password, once a test has made it."""
 # What was committed outlives the server here, though not the machine.
-_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "60"}
+FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "60"}
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_connections": "60"}
+"""As people run it: a commit that was answered survives a loss of power."""
 _END_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _PRCTL = ctypes.CDLL(None).prctl
 
@@ -62,9 +64,10 @@ def programs() -> Path:
 class Server:
     """A running server; `url` names its database `postgres`, whose owner may do everything."""
 
-    def __init__(self, base: Path, port: int) -> None:
+    def __init__(self, base: Path, port: int, settings: Mapping[str, str] = FAST) -> None:
         self.base = base
         self.port = port
+        self._settings = settings
         self.bin = programs()
         self._as: dict[str, Any] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,7 +91,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         with (self.base / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self.bin / "postgres", "-D", self.base / "data", "-p", str(self.port), "-k", self.base,
@@ -186,12 +189,12 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
-    """A server from here to the end of the block, and nothing of it afterwards."""
+def serving(settings: Mapping[str, str] = FAST) -> Iterator[Server]:
+    """A server with these settings from here to the end of the block, and nothing of it afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = Server(Path(tempfile.mkdtemp(prefix="candles_pg_")), port)
+    server = Server(Path(tempfile.mkdtemp(prefix="candles_pg_")), port, settings)
     try:
         server.initialise()
         server.start()

@@ -2,51 +2,77 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-_NAME, _VALUE, _SPREAD, _RATIO, _GOAL = 56, 17, 24, 10, 18
+_NAME, _VALUE, _SPREAD, _RATIO, _GOAL = 68, 17, 24, 10, 18
 _WHOLE = 50  # from here on decimals say nothing
 
 
 @dataclass(frozen=True, slots=True)
+class Goal:
+    """What is to be reached; of a figure in its own unit, of a limit as the figure's share of it."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def is_missed(self, value: float) -> bool:
+        """Whether a value does not do."""
+        return (self.at_least is not None and value < self.at_least) or (
+            self.at_most is not None and value > self.at_most
+        )
+
+    def verdict(self, value: float) -> str:
+        """`reached` or `MISSED`, with the goal; empty where there is none."""
+        word = "MISSED" if self.is_missed(value) else "reached"
+        bounds = (("≥", self.at_least), ("≤", self.at_most))
+        return " ".join(f"{word} {sign} {_number(bound)}" for sign, bound in bounds if bound is not None)
+
+
+_NO_GOAL = Goal()
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
-    """What the same machine does at most in the same run, in the unit of the figure it stands beside."""
+    """What the same machine does in the same run, in the unit of the figure it stands beside."""
 
     name: str
     values: Sequence[float]
+    goal: Goal = _NO_GOAL
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One thing measured several times, with the limits it is judged by; `at_least` and `at_most` are to be reached."""
+    """One thing measured several times, with the limits it is judged by."""
 
     name: str
     unit: str
     values: Sequence[float]
     limits: Sequence[Limit] = field(default_factory=tuple)
-    at_least: float | None = None
-    at_most: float | None = None
+    goal: Goal = _NO_GOAL
 
     @property
     def median(self) -> float:
         """The middle of the measured values."""
         return median(self.values)
 
+    def ratio(self, limit: Limit) -> float:
+        """The figure as a share of one of its limits."""
+        return self.median / median(limit.values)
+
     @property
-    def verdict(self) -> str:
-        """`reached` or `MISSED`, with the goal; empty where there is none."""
-        if self.at_least is not None:
-            return f"{'reached' if self.median >= self.at_least else 'MISSED'} ≥ {_number(self.at_least)}"
-        if self.at_most is not None:
-            return f"{'reached' if self.median <= self.at_most else 'MISSED'} ≤ {_number(self.at_most)}"
-        return ""
+    def missed(self) -> list[str]:
+        """The goals that were missed, as sentences."""
+        own = [f"{self.name}: {self.goal.verdict(self.median)}"] if self.goal.is_missed(self.median) else []
+        return own + [
+            f"{self.name}, beside {limit.name}: {self.ratio(limit):.2f} ×, {limit.goal.verdict(self.ratio(limit))}"
+            for limit in self.limits
+            if limit.goal.is_missed(self.ratio(limit))
+        ]
 
 
 def table(figures: Sequence[Figure], before: Mapping[str, float], *, judged: bool) -> str:
@@ -57,43 +83,15 @@ def table(figures: Sequence[Figure], before: Mapping[str, float], *, judged: boo
     lines = [_line("", "median", "min … max", "ratio", "to reach", "before")]
     for figure in figures:
         earlier = before.get(figure.name)
-        change = "" if earlier is None else f"{_number(earlier)} ({figure.median / earlier - 1:+.0%})"
         value = f"{_number(figure.median)} {figure.unit}"
-        verdict = figure.verdict if judged else ""
-        lines.append(_line(figure.name, value, _spread(figure.values), "", verdict, change))
+        verdict = figure.goal.verdict(figure.median) if judged else ""
+        lines.append(_line(figure.name, value, _spread(figure.values), "", verdict, _change(figure.median, earlier)))
         for limit in figure.limits:
-            ratio = figure.median / median(limit.values)
-            lines.append(
-                _line(
-                    f"    beside {limit.name}",
-                    f"{_number(median(limit.values))} {figure.unit}",
-                    _spread(limit.values),
-                    f"{ratio:.2f} ×",
-                    "",
-                    "",
-                )
-            )
+            ratio = figure.ratio(limit)
+            value = f"{_number(median(limit.values))} {figure.unit}"
+            verdict = limit.goal.verdict(ratio) if judged else ""
+            lines.append(_line(f"    beside {limit.name}", value, _spread(limit.values), f"{ratio:.2f} ×", verdict, ""))
     return "\n".join(lines)
-
-
-def read_medians(path: Path) -> dict[str, float]:
-    """The medians that an earlier run left at `path`; none where there was none."""
-    try:
-        found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["medians"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    return found
-
-
-def write_medians(path: Path, figures: Sequence[Figure]) -> None:
-    """Leave the medians, with every value measured, for the next run to compare with."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "medians": {figure.name: figure.median for figure in figures},
-        "values": {figure.name: list(figure.values) for figure in figures},
-        "limits": {f.name: {limit.name: list(limit.values) for limit in f.limits} for f in figures},
-    }
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def _line(name: str, value: str, spread: str, ratio: str, goal: str, before: str) -> str:
@@ -101,8 +99,14 @@ def _line(name: str, value: str, spread: str, ratio: str, goal: str, before: str
     return cells.rstrip()
 
 
+def _change(now: float, earlier: float | None) -> str:
+    if earlier is None:
+        return ""
+    return f"{_number(earlier)} ({now / earlier - 1:+.0%})" if earlier else _number(earlier)
+
+
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= _WHOLE else f"{value:.2f}"
+    return f"{value:,.0f}" if value >= _WHOLE or value == 0 else f"{value:.2f}"
 
 
 def _spread(values: Sequence[float]) -> str:

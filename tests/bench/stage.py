@@ -1,4 +1,4 @@
-"""The stage of a measurement: a folder with a configuration and a new database, and processes run in it."""
+"""The stage of a measurement: a folder with a configuration, a database, and processes run there."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.size import NO_LIMIT, WORKERS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tests.bench.places import Place
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKERS = 32
-NO_LIMIT = 1_000_000  # weight a minute: here the machine is measured, not the exchange's patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,64 +35,71 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A folder with `config.yaml`; the database beside it comes with the first process."""
+    """A configuration and a place for candles; the tables come with the first process."""
 
-    folder: Path
-
-    @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.folder / "market.db"
-
-    def forget(self) -> None:
-        """Begin with an empty database again."""
-        for left in self.folder.glob("market.db*"):
-            left.unlink()
+    config: Path
+    place: Place
 
     def backfill(self, start: str, end: str) -> tuple[dict[str, Any], Ran]:
         """Backfill `[start, end)` into an empty database: figures from inside (child.py), and of the whole process."""
-        self.forget()
-        ran = run("-m", "tests.bench.child", str(self.folder / "config.yaml"), start, end)
+        self.place.empty()
+        self.place.settle()
+        ran = run("-m", "tests.bench.child", str(self.config), start, end)
         return json.loads(ran.printed), ran
+
+    def whole_backfill(self, start: str, end: str) -> Ran:
+        """The same by the real command."""
+        self.place.empty()
+        self.place.settle()
+        return self.fetcher("-q", "backfill", "--from", start, "--to", end)
 
     def fetcher(self, *arguments: str) -> Ran:
         """Run the program as people do."""
-        return run("-m", "fetcher", "--config", str(self.folder / "config.yaml"), *arguments)
+        return run("-m", "fetcher", "--config", str(self.config), *arguments)
 
 
 @contextmanager
-def stage(url: str, symbols: Sequence[str], timeframes: Sequence[str], start: str) -> Iterator[Stage]:
-    """A stage whose configuration names these series from the source at `url`; gone afterwards."""
+def stage(
+    url: str, place: Place, markets: Sequence[Mapping[str, object]], *, archive: bool = False, weight: int = NO_LIMIT
+) -> Iterator[Stage]:
+    """A stage whose configuration names these markets from the source at `url`; gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="fetcher-bench-"))
+    source = {
+        "client": "binance",
+        "base_urls": [url],
+        "archive_url": url if archive else None,
+        "weight_per_minute": weight,
+    }
     config = {
-        "database_url": "sqlite:///market.db",
-        "sources": {
-            "binance": {"client": "binance", "base_urls": [url], "archive_url": None, "weight_per_minute": NO_LIMIT}
-        },
-        "markets": [{"symbols": [*symbols], "timeframes": [*timeframes], "start": start, "sources": ["binance"]}],
+        "database_url": place.url,
+        "sources": {"binance": source},
+        "markets": [*markets],
         "run": {"workers": WORKERS},
     }
     (folder / "config.yaml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     try:
-        yield Stage(folder)
+        yield Stage(folder / "config.yaml", place)
     finally:
         shutil.rmtree(folder)
 
 
-def run(*arguments: str) -> Ran:
-    """Run Python with these arguments and measure it; RuntimeError with what it said when it fails."""
+def market(symbols: Sequence[str], timeframes: Sequence[str], start: str) -> dict[str, object]:
+    """One entry of `markets`."""
+    return {"symbols": [*symbols], "timeframes": [*timeframes], "start": start, "sources": ["binance"]}
+
+
+def command(*arguments: str) -> dict[str, Any]:
+    """How Python is started with these arguments, by the names that `subprocess` gives them."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FETCHER_")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # without .pyc files a start costs twice as much
+    return {"args": [sys.executable, *arguments], "cwd": ROOT, "env": environment}
+
+
+def run(*arguments: str) -> Ran:
+    """Run Python with these arguments and measure it; RuntimeError with what it said when it fails."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as complaints:
         began = time.perf_counter()
-        child = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=complaints,
-            env=environment,
-        )
+        child = subprocess.Popen(**command(*arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=complaints)
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - began
         child.returncode = os.waitstatus_to_exitcode(status)
