@@ -17,7 +17,7 @@ from db import candles, coverage
 from db.engine import reading, writing
 from db.locks import alone, series_lock
 from db.retrying import retried
-from db.series import read_series
+from db.series import read_series, source_ids
 from fetcher.audit_counts import Counted, chunks, count
 from fetcher.audit_deep import disagreements
 from fetcher.clock import format_utc
@@ -93,7 +93,7 @@ def audit(engine: Engine, all_series: Sequence[Series], *, repair: bool = False,
     found: list[Finding] = []
     with reading(engine) as conn:
         known, covered = _as_stored(conn, all_series), coverage.read_all(conn)
-        numbers = count(conn, [cell for series in known for cell in _cells(series, covered.get(series.id, ()))])
+        numbers = count(conn, _cells(conn, [(series, covered.get(series.id, ())) for series in known]))
         for series in known:
             found += _examine(conn, series, covered.get(series.id, ()), numbers)
         sums = [_told(each) for each in disagreements(conn, known, covered)] if deep else []
@@ -123,7 +123,7 @@ def _repaired(engine: Engine, series: Series, found: Sequence[Finding]) -> list[
             return grid.count(Window(start, end))
 
         intervals = coverage.read(conn, series.id, _EVER.start, _EVER.end)
-        mine = _examine(conn, series, intervals, count(conn, _cells(series, intervals)))
+        mine = _examine(conn, series, intervals, count(conn, _cells(conn, [(series, intervals)])))
         recounted = {each.start_ms: each.rows for each in mine if _only_counted_wrong(each, grid)}
         wrong = [each for each in mine if each.kind in _REPAIRED and not _only_counted_wrong(each, grid)]
         for window in union(Window(each.start_ms, each.end_ms) for each in wrong):
@@ -152,11 +152,15 @@ def _examine(
     return sorted(found, key=lambda finding: finding.start_ms)
 
 
-def _cells(series: Series, intervals: Sequence[Interval]) -> list[Asked]:
-    """Every window to count, with the source that its rows are to be of, where there are several."""
-    mixed = len({*(each.source_id for each in intervals)}) > 1 or len(series.sources) > 1
-    own = [(series, _window(i), i.source_id if mixed and i.state == coverage.STORED else None) for i in intervals]
-    return [*own, *((series, window, None) for window in _unknown(intervals))]
+def _cells(conn: Connection, covered: Sequence[tuple[Series, Sequence[Interval]]]) -> list[Asked]:
+    """Every window to count, with the source that its rows are to be of, where the database knows several."""
+    several = len(source_ids(conn)) > 1
+    cells: list[Asked] = []
+    for series, intervals in covered:
+        for each in intervals:
+            cells.append((series, _window(each), each.source_id if several and each.state == coverage.STORED else None))
+        cells += [(series, window, None) for window in _unknown(intervals)]
+    return cells
 
 
 def _window(interval: Interval) -> Window:

@@ -22,7 +22,7 @@ _MOST_SLOTS = 100_000_000  # two centuries of minutes
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Candles of a window; how many are off the grid (None where SQL cannot tell: months), how many another source's."""
+    """Candles of a window; how many are off the grid (None where SQL cannot tell: months), how many another's."""
 
     rows: int
     strays: int | None
