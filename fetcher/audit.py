@@ -152,13 +152,16 @@ def _examine(
     return sorted(found, key=lambda finding: finding.start_ms)
 
 
+def _own(interval: Interval) -> int | None:
+    return interval.source_id if interval.state == coverage.STORED else None
+
+
 def _cells(conn: Connection, covered: Sequence[tuple[Series, Sequence[Interval]]]) -> list[Asked]:
     """Every window to count, with the source that its rows are to be of, where the database knows several."""
     several = len(source_ids(conn)) > 1
     cells: list[Asked] = []
     for series, intervals in covered:
-        for each in intervals:
-            cells.append((series, _window(each), each.source_id if several and each.state == coverage.STORED else None))
+        cells += [(series, _window(each), _own(each) if several else None) for each in intervals]
         cells += [(series, window, None) for window in _unknown(intervals)]
     return cells
 
