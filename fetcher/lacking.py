@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from db import state
-from fetcher.gaps import subtract
+from fetcher.gaps import subtract, union
 from fetcher.model import DAY, Window
 
 if TYPE_CHECKING:
@@ -48,6 +48,18 @@ def by_witness(
         parts += [(part, source) for window in left for part in subtract(window, rest)]
         left = rest
     return sorted([*parts, *((window, None) for window in left)], key=lambda part: part[0])
+
+
+def merged(lacks: Iterable[Lack], within: Window, known: Iterable[Lack] = ()) -> list[Lack]:
+    """The same lacks inside a window, those of one source that touch as one: pages of quiet markets have many holes.
+
+    Without what was `known` before: an earlier word stays another's, and grows no younger.
+    """
+    earlier = [lack.window for lack in known]
+    windows: dict[str, list[Window]] = {}
+    for lack in lacks:
+        windows.setdefault(lack.source, []).extend(subtract(lack.window.intersect(within), earlier))
+    return [Lack(window, source) for source, some in windows.items() for window in union(some)]
 
 
 def together(holes: Sequence[Window], grid: Grid, slots: int) -> list[tuple[Window, ...]]:

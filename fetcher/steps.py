@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fetcher.errors import CannotServe, RateLimited, SourceDown, Stopped, UnknownSymbol
 from fetcher.gaps import pages
-from fetcher.lacking import Lack, by_witness, with_neighbours
+from fetcher.lacking import Lack, by_witness, merged, with_neighbours
 from fetcher.model import Window
 from fetcher.planner import HEAL, RECHECK
 from fetcher.routes import cheapest
@@ -67,12 +67,12 @@ class JobSteps:
         if job.row.kind == HEAL:
             return self._pages_of(job, [(window, self._healer(job, window)) for window in missing])
         if missing:
-            job.lacks += self._storage.lacks(job.series, now)  # what an earlier run was told already is confirmed now
+            job.recalled = self._storage.lacks(job.series, job.window, now)  # what a run was told already is confirmed
         return self.confirming(job, missing)
 
     def confirming(self, job: OpenJob, holes: list[Window]) -> list[Task]:
         """Ask for what is still missing those sources whose pages lacked it; a page of what nobody was asked for."""
-        parts = by_witness(holes, job.lacks, job.series.sources)
+        parts = by_witness(holes, [*job.lacks, *job.recalled], job.series.sources)
         tasks = self._pages_of(job, [(window, self._healer(job, window)) for window, source in parts if source is None])
         lacked: dict[str, list[Window]] = {}
         for window, source in parts:
@@ -156,11 +156,11 @@ class JobSteps:
             return False
         if not isinstance(error, (SourceDown, RateLimited, Stopped)):
             return False
-        parts = by_witness(missing, job.lacks, series.sources)
-        lacks = [Lack(window, source) for window, source in parts if source is not None]
+        asked = [lack for lack in job.lacks if any(lack.window.intersect(hole) for hole in missing)]
+        lacks = merged(asked, job.window, job.recalled)
         if lacks:
             self._storage.remember_lacks(series, lacks, now)
-        known = [*lacks, *self._storage.lacks(series, now)]
+        known = [*lacks, *self._storage.lacks(series, job.window, now)]
         return any(source is not None for _, source in by_witness(missing, known, series.sources))
 
     def _pages_of(self, job: OpenJob, parts: Sequence[tuple[Window, str | None]]) -> list[Task]:

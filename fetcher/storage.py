@@ -99,10 +99,10 @@ class Storage:
             return spent(connection, series, now_ms)
 
     @retried
-    def lacks(self, series: Series, now_ms: int) -> list[Lack]:
-        """Which source lacked what of a series in the last day and could not be asked to confirm it."""
+    def lacks(self, series: Series, window: Window, now_ms: int) -> list[Lack]:
+        """Which source lacked what of `window` in the last day and could not be asked to confirm it."""
         with reading(self._engine) as connection:
-            return recall(connection, series, now_ms)
+            return [lack for lack in recall(connection, series, now_ms) if lack.window.intersect(window)]
 
     @retried
     def remember_lacks(self, series: Series, lacks: Sequence[Lack], now_ms: int) -> None:

@@ -41,6 +41,7 @@ class OpenJob:
         self.goes_on_unlisted = False
         self.refused: Refused | None = None
         self.lacks: list[Lack] = []  # which source was asked for which of its windows; only appended to, by any thread
+        self.recalled: list[Lack] = []  # the same of earlier runs, as far as nobody has confirmed it yet
         self.spent: set[Period] = set()  # files of the archive that need not be asked for; only added to, by any thread
         self._lock = Lock()
         self._pages = 0

@@ -122,6 +122,20 @@ def test_a_source_that_stays_away_is_waited_for_a_day(world: SourceWorld) -> Non
     assert stored_in_halt(world) == HALTED.span // MINUTE
 
 
+def test_attempts_in_vain_do_not_prolong_the_day(world: SourceWorld) -> None:
+    """Runs that could not ask the source again know no more than before: the day counts from its page."""
+    world.configure_sources(market_of("BTC/USDT", "1m", "2026-05-31T20:00:00Z", "binance", "okx"))
+    world.compared(NOW)
+    run_until(world, is_page_of_binance, lambda: world.down("binance"))
+    for hours in (8, 16):
+        world.compared(NOW + hours * HOUR)
+        world.run(clock=world.set_clock(NOW + hours * HOUR, SPEED))
+        assert stored_in_halt(world) == 0
+    world.compared(NOW + DAY + HOUR)
+    world.run(clock=world.set_clock(NOW + DAY + HOUR, SPEED))
+    assert stored_in_halt(world) == HALTED.span // MINUTE
+
+
 def test_pages_of_one_job_from_two_sources(world: SourceWorld) -> None:
     """In one backfill job the first page is Binance's and the second OKX's; each hole is judged by its own page."""
     first, second = window("2026-05-30T02:00", "2026-05-30T02:20"), window("2026-05-30T22:00", "2026-05-30T22:20")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from db.engine import open_engine, reading, writing
 from db.manager import DatabaseManager
-from fetcher.lacking import Lack, by_witness, forget, is_quiet, recall, remember, together, with_neighbours
+from fetcher.lacking import Lack, by_witness, forget, is_quiet, merged, recall, remember, together, with_neighbours
 from fetcher.model import DAY, MINUTE, Series, Timeframe, Window
 
 if TYPE_CHECKING:
@@ -122,3 +122,13 @@ def test_a_run_is_quiet_while_it_is_short(timeframe: str, slots: int, quiet: boo
     """Twenty slots, and no more than a day of them."""
     frame = Timeframe(timeframe)
     assert is_quiet(Window(0, slots * frame.ms), frame.grid()) is quiet
+
+
+def test_what_is_remembered_is_pages_not_holes() -> None:
+    """Pages of one source that touch are one, each source's apart, and only what is asked of the job is kept."""
+    lacks = [Lack(minutes(0, 10), "okx"), Lack(minutes(10, 20), "okx"), Lack(minutes(5, 8), "binance")]
+    assert merged(lacks, minutes(2, 15)) == [Lack(minutes(2, 15), "okx"), Lack(minutes(5, 8), "binance")]
+    earlier = [Lack(minutes(4, 6), "binance")]
+    assert set(merged(lacks, minutes(2, 15), earlier)) == {
+        Lack(minutes(2, 4), "okx"), Lack(minutes(6, 15), "okx"), Lack(minutes(6, 8), "binance"),
+    }  # fmt: skip
