@@ -99,7 +99,8 @@ def _in_turns(places: Sequence[Acts], repeats: int) -> list[dict[str, dict[str, 
     ]
     for number in range(1 + repeats):
         for name in places[0]:
-            for acts, heard in zip(places, told, strict=True):
+            pairs = list(zip(places, told, strict=True))
+            for acts, heard in pairs if number % 2 else reversed(pairs):  # nobody is always the first
                 wall, cpu = time.perf_counter(), time.process_time()
                 acts[name]()
                 if number:  # the first imports, connects and fills caches

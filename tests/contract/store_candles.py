@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from db import candles, revisions
+from db.counting import Cell, count_cells
 from tests.contract.store_base import MINUTE, ONE_FOR_ALL, T0, StoreBase, as_fetched, candles_at
 
 if TYPE_CHECKING:
@@ -56,6 +57,20 @@ class CandleStore(StoreBase):
         [back] = candles.read(conn, btc.id, T0, FOREVER)
         assert back["trades"] == -1
         assert np.isnan(back["volume"])
+
+    def test_cells_are_counted_together(self, conn: Connection, btc: SeriesRow) -> None:
+        """More cells than one statement takes: each has its own rows, and exactly its strays are off its grid."""
+        rows = candles_at(*range(1000))
+        rows["open_time"][[3, 500, 501]] += 7
+        candles.insert(conn, btc.id, 1, rows)
+        minutes = [Cell(btc.id, T0 + n * MINUTE, T0 + (n + 1) * MINUTE, MINUTE, T0 % MINUTE) for n in range(1000)]
+        found = count_cells(conn, minutes)
+        assert [place for place, counted in enumerate(found) if counted != (1, 0)] == [3, 500, 501]
+        assert found[3] == (1, 1)
+        ever = (-FOREVER, FOREVER)
+        wide = [Cell(btc.id, *ever, MINUTE, T0), Cell(btc.id, *ever), Cell(btc.id + 1, *ever), Cell(btc.id, T0, T0)]
+        assert count_cells(conn, wide) == [(1000, 3), (1000, 0), (0, 0), (0, 0)]
+        assert count_cells(conn, []) == []
 
     def test_a_price_that_is_not_a_number_is_refused(self, conn: Connection, btc: SeriesRow) -> None:
         """A NaN close cannot be stored, whatever the validator let through."""
