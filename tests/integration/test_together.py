@@ -243,7 +243,7 @@ def test_what_sources_lacked_is_remembered_of_all(engine: Engine, pair: list[Ser
             for storage, window in zip(storages, windows, strict=True)
         )
     )
-    assert sorted(lack.window for lack in Storage(engine).lacks(pair[0], NOW)) == windows
+    assert sorted(lack.window for lack in Storage(engine).lacks(pair[0], Window(T0, T0 + 24 * HOUR), NOW)) == windows
 
 
 def test_a_row_is_released_once(engine: Engine, pair: list[Series]) -> None:
