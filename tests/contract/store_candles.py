@@ -65,11 +65,13 @@ class CandleStore(StoreBase):
         candles.insert(conn, btc.id, 1, rows)
         minutes = [Cell(btc.id, T0 + n * MINUTE, T0 + (n + 1) * MINUTE, MINUTE, T0 % MINUTE) for n in range(1000)]
         found = count_cells(conn, minutes)
-        assert [place for place, counted in enumerate(found) if counted != (1, 0)] == [3, 500, 501]
-        assert found[3] == (1, 1)
+        assert [place for place, counted in enumerate(found) if counted != (1, 0, 0)] == [3, 500, 501]
+        assert found[3] == (1, 1, 0)
         ever = (-FOREVER, FOREVER)
         wide = [Cell(btc.id, *ever, MINUTE, T0), Cell(btc.id, *ever), Cell(btc.id + 1, *ever), Cell(btc.id, T0, T0)]
-        assert count_cells(conn, wide) == [(1000, 3), (1000, 0), (0, 0), (0, 0)]
+        assert count_cells(conn, wide) == [(1000, 3, 0), (1000, 0, 0), (0, 0, 0), (0, 0, 0)]
+        whose = [Cell(btc.id, *ever, source_id=1), Cell(btc.id, *ever, source_id=2)]
+        assert count_cells(conn, whose) == [(1000, 0, 0), (1000, 0, 1000)]
         assert count_cells(conn, []) == []
 
     def test_a_price_that_is_not_a_number_is_refused(self, conn: Connection, btc: SeriesRow) -> None:
