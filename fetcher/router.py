@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from fetcher.errors import (
     SourceDown,
     SourceError,
     Stopped,
+    ends_at,
     most_hopeful,
 )
 from fetcher.gaps import pages
@@ -189,8 +191,9 @@ class APIRouter:
     def _candles_soon_from(self, line: SourceLine, series: Series, wanted: _Wanted, effort: Effort) -> Served:
         try:
             return self._candles_from(line, series, wanted, effort)
-        except RateLimited as error:
-            seconds = (error.until_ms - self._clock.now_ms()) / 1000
+        except (RateLimited, SourceDown) as error:  # also while somebody probes it: that is soon decided
+            until = ends_at(error)
+            seconds = (until - self._clock.now_ms()) / 1000 if until else math.inf
             if seconds > SHORT_REST or self._clock.wait(self._stop, seconds):
                 raise
             return self._candles_from(line, series, wanted, effort)

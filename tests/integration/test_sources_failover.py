@@ -168,6 +168,22 @@ def test_a_wrong_clock_of_ours_shortens_no_reach(world: SourceWorld, ahead: int)
     assert len(refused) <= 1, "only when it was listed cannot be asked"
 
 
+def test_who_is_back_serves_all_of_the_first_run(world: SourceWorld) -> None:
+    """While the one probe of an open breaker is on its way the others wait for it, and nothing new is OKX's."""
+    symbols = " ".join(f"{base}/USDT" for base in ("BTC", "ETH", "BNB", "ADA"))
+    world.configure_sources(market_of(symbols, "1m", "2026-05-31T20:00:00Z", "binance", "okx"))
+    world.compared(NOW)
+    world.down("binance")
+    world.run(clock=world.set_clock(NOW, SPEED))
+    assert world.failures()["binance"][0] == "open"
+    world.down()
+    world.sandbox.configure(latency_seconds=0.05)
+    world.sandbox.clear_log()
+    assert world.run(clock=world.set_clock(NOW + 5 * MINUTE, SPEED)).outcome is Outcome.OK
+    assert [entry for entry in world.sandbox.log(venue="okx") if "candles" in entry["path"]] == []
+    assert {name for base in ("BTC", "ETH", "BNB", "ADA") for name in world.served(f"{base}/USDT", "1m")} == {"binance"}
+
+
 def test_two_fall_back_in_order(world: SourceWorld) -> None:
     """With the first two away the third serves; the second heals nothing of the third while the first is away."""
     world.configure_sources(market_of("BTC/USDT ETH/USDT", "1h", "2026-05-01", "binance", "okx", "yahoo"))

@@ -125,7 +125,7 @@ def test_four_processes_on_two_mirrors_keep_one_limit(tmp_path: Path) -> None:
     """Together never more than the weight of a minute, with two mirrors, four processes and a used-up minute."""
     speed, limit = 4, 300
     symbols = ("BTC", "ETH", "BNB", "ADA", "XRP", "SOL")
-    clock = format_utc(NOW + 20_000)
+    clock = format_utc(NOW)  # each process's begins when it is up: still in the same minute on a busy machine
     with open_world(tmp_path, "--latency", "20ms") as world, spawn_sandbox("--latency", "20ms") as mirror:
         listed = " ".join(f"{base}/USDT" for base in symbols)
         world.configure(market(listed, "1m", "2026-01-01"), weight=limit, url=f"{mirror.url}', '{world.sandbox.url}")
