@@ -65,13 +65,17 @@ class Archive:
 
 
 class ArchiveReader:
-    """Reads files of the archives that sources have, by source; all threads share it, so that memory is bounded."""
+    """Reads files of the archives that sources have, by source; all threads share it.
+
+    `room` is to be held from before a file is asked for until its page is in the writer's hands, so that memory is
+    bounded: behind a slow database each thread would have a month in its hand.
+    """
 
     def __init__(self, archives: Mapping[str, Archive], router: APIRouter, validator: DataValidator) -> None:
         self._archives = archives
         self._router = router
         self._validator = validator
-        self._room = BoundedSemaphore(FILES_AT_ONCE)
+        self.room = BoundedSemaphore(FILES_AT_ONCE)
         self._reading = (
             Lock()
         )  # one after the other: side by side all would be ready late, and the writer idle till then
@@ -110,13 +114,12 @@ class ArchiveReader:
         Empty where the file cannot be had or believed. Raises Stopped.
         """
         source = self._router.best(series) or series.sources[0]
-        with self._room:
-            try:
-                return self._page(series, source, period, windows)
-            except NotPublished:
-                return _empty(series, source, FileNote(self._name(series, source, period), period, MISSING))
-            except SourceError:
-                return _empty(series, source)  # its attempts are accounted for; another route is asked
+        try:
+            return self._page(series, source, period, windows)
+        except NotPublished:
+            return _empty(series, source, FileNote(self._name(series, source, period), period, MISSING))
+        except SourceError:
+            return _empty(series, source)  # its attempts are accounted for; another route is asked
 
     def named_now(self, series: Series, source: str, period: Period) -> str | None:
         """The text beside a file that names its SHA-256; None where there is none. Raises SourceError, Stopped."""

@@ -151,8 +151,12 @@ class RecoveryManager:
 
     def _submit(self, pool: ThreadPoolExecutor, writer: Writer) -> None:
         while self._todo and self._flying < 2 * self._workers:
-            pool.submit(self._fetch, self._todo.popleft(), writer)
+            pool.submit(self._fetch_in_room, self._todo.popleft(), writer)
             self._flying += 1
+
+    def _fetch_in_room(self, task: Task, writer: Writer) -> None:
+        with self._steps.room(task):
+            self._fetch(task, writer)
 
     def _fetch(self, task: Task, writer: Writer) -> None:
         """One fetcher's task; everything it can meet ends as an event for the coordinator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -82,6 +83,10 @@ class JobSteps:
             groups = self._asker.questions(job.series, windows, source)
             tasks += [Task(job, CONFIRM, group, source) for group in groups]
         return tasks
+
+    def room(self, task: Task) -> AbstractContextManager[object]:
+        """What is to be held while a task is asked and its page handed over: there is room for so many files only."""
+        return nullcontext() if task.period is None else self._archive.room
 
     def ask(self, task: Task) -> Page | None:
         """Do a task; None where it brings nothing to store. Raises whatever the asking met."""
