@@ -89,7 +89,7 @@ def claim(
     found: list[JobRow] = []
     for due in (
         and_(_c.status == QUEUED, _c.not_before <= now_ms),
-        and_(_c.status == LEASED, _c.lease_until < now_ms),
+        and_(_c.status == LEASED, _c.lease_until < now_ms, _c.lease_owner != owner),  # one's own is being worked
     ):
         rows = conn.execute(
             select(*columns())

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fetcher.listing import Listing
     from fetcher.router import APIRouter
 
-LEASE_SECONDS = 180.0  # of a process on another machine that died; renewed every half minute
+LEASE_SECONDS = 600.0  # of a process on another machine that died; renewed every half minute
 
 
 def own_name() -> str:
@@ -133,13 +133,17 @@ class JobQueue:
         start = series.listed_ms or 0
         return Window(start, max(start, series.grid.floor(closed))) if closed is not None else Window(start, 2**62)
 
-    @retried
-    def take_over_dead(self) -> int:
-        """Put the jobs of processes of this host that died back into the queue; how many.
+    def begin(self) -> None:
+        """Before any job is worked: give back what nobody works, of dead processes and of an earlier run of this one.
 
-        So with what an earlier run of this process could not give back, because the database was gone.
+        That one may have held jobs when the database was gone.
         """
         self.release(list(self._held))
+        self.take_over_dead()
+
+    @retried
+    def take_over_dead(self) -> int:
+        """Put the jobs of processes of this host that died back into the queue; how many."""
         with reading(self._engine) as connection:
             dead = [owner for owner in jobs.owners(connection) if is_dead(owner)]
         if not dead:

@@ -111,7 +111,7 @@ class CryptoDataFetcher:
             with reading(self._engine) as connection:
                 all_series = [as_series(row) for row in series_rows.read_series(connection, enabled_only=True)]
             self._queue.know(all_series)
-            self._queue.take_over_dead()
+            self._queue.begin()
             scope = Scope(frozenset(series.id for series in all_series))
             self._recovery.work(scope, None, self._book.beat)
             if not stay or self._recovery.is_stopped_within(LOOK_SECONDS):
@@ -121,7 +121,7 @@ class CryptoDataFetcher:
         self, plan: Callable[[], Planned], scope: Scope, all_series: Sequence[Series], deadline: float | None
     ) -> None:
         """Plan and work; once more where a grid was learnt on the way, since it moves what is wanted."""
-        self._queue.take_over_dead()
+        self._queue.begin()
         try:
             while True:
                 before = self._current(all_series)

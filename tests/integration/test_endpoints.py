@@ -34,10 +34,13 @@ def test_a_host_that_fails_is_passed_over(tmp_path: Path, fault: str) -> None:
 
 
 def test_a_ban_rests_all_hosts_behind_one_address(tmp_path: Path) -> None:
-    """A 418 of whichever host is asked first holds for the address of this machine: no other is tried."""
+    """A 418 of whichever host is asked first holds for the address of this machine: no other is tried after it.
+
+    Time and markets are asked together, so that two questions may be on their way.
+    """
     with open_world(tmp_path, "--clock", format_utc(NOW)) as world, spawn_sandbox("--clock", format_utc(NOW)) as banned:
         for host in (world.sandbox, banned):
             host.configure(faults={"status:418": 1.0}, paths=["*"], retry_after=100)
         world.configure(market("BTC/USDT", "1h", "2024-01-01"), url=f"{banned.url}', '{world.sandbox.url}")
         assert world.run(clock=Clock(NOW)).exit_code == 1
-        assert len(world.sandbox.log() + banned.log()) == 1
+        assert 1 <= len(world.sandbox.log() + banned.log()) <= 2
