@@ -205,6 +205,10 @@ class SourceLine:
         own = self.market_id(symbol, ask)
         return any(market.trading for market in listed if market.id == own)
 
+    def looks_up(self, symbol: str) -> bool:
+        """Whether its id of a symbol is looked up in its list, which may be dear, rather than configured."""
+        return symbol not in self._symbols
+
     def load_markets(self, ask: Callable[[], object]) -> None:
         """Have the source's list of markets ready, where it has one."""
         self._listed(ask)

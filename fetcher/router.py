@@ -116,11 +116,15 @@ class APIRouter:
     def prepare(self, all_series: Sequence[Series]) -> None:
         """Ask side by side what planning asks first of each preferred source: its clock, and which markets it lists.
 
-        The second where a series has no listing date yet. Raises Stopped.
+        The second where a series has no listing date yet, and its market's id is not configured. Raises Stopped.
         """
         best = [(series, line) for series in all_series if (line := next(self.lines_for(series), None)) is not None]
         clocks = {line.source: partial(self._source_now, line, _effort(series)) for series, line in best}
-        lists = {line.source: partial(self._load_markets, line) for series, line in best if series.listed_ms is None}
+        lists = {
+            line.source: partial(self._load_markets, line)
+            for series, line in best
+            if series.listed_ms is None and line.looks_up(series.symbol)
+        }
         questions: list[Callable[[], object]] = [*clocks.values(), *lists.values()]
         if len(questions) > 1:
             with ThreadPoolExecutor(len(questions), thread_name_prefix="prepare") as pool:
