@@ -9,7 +9,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 CONFIG ?= $(or $(FETCHER_CONFIG),config.yaml)
 # One word for the shell, whatever is in it; a leading ~/ still means home.
 CONFIG_WORD = $(subst '~/,"$$HOME"'/,'$(subst ','\'',$(CONFIG))')
-WORKERS ?= auto
+WORKERS ?= 3  # tests wait as much as they work: more of them than cores
 COMPILE_PINS = $(PY) -m uv pip compile pyproject.toml --upgrade --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --no-header --no-annotate
 

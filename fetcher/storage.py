@@ -12,7 +12,7 @@ from db.engine import reading, writing
 from db.locks import alone, series_lock
 from db.retrying import retried
 from db.revisions import keep_revisions
-from db.series import ensure_sources
+from db.series import ensure_sources, source_ids
 from fetcher import neighbours
 from fetcher.covering import cover_absent, cover_stored
 from fetcher.filenotes import spent, write
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from fetcher.page import Closing, Page
     from fetcher.periods import Period
     from fetcher.validation import Refused
+
+
+_NOBODY = 0  # no source's id
 
 
 class Storage:
@@ -74,13 +77,13 @@ class Storage:
     def open_times(self, series: Series, window: Window, source: str) -> Times:
         """Open times of the candles of `source` stored inside `window`: int64 ms UTC, ascending."""
         with reading(self._engine) as connection:
-            return neighbours.open_times(connection, series.id, window, self._source_id(connection, source))
+            return neighbours.open_times(connection, series.id, window, _known_id(connection, source))
 
     @retried
     def has_after(self, series: Series, ms: int, source: str) -> bool:
         """Whether a candle of `source` at or after `ms` is stored."""
         with reading(self._engine) as connection:
-            return neighbours.after(connection, series.id, ms, self._source_id(connection, source)) is not None
+            return neighbours.after(connection, series.id, ms, _known_id(connection, source)) is not None
 
     @retried
     def nearest(self, series: Series, hole: Window, source: str, slots: int) -> tuple[int | None, int | None]:
@@ -89,8 +92,7 @@ class Storage:
         Those of `source`, since it need not have another's, looked for within `slots` slots first; else anybody's.
         """
         with reading(self._engine) as connection:
-            own = self._source_id(connection, source)
-            return neighbours.nearest(connection, series, hole, own, slots)
+            return neighbours.nearest(connection, series, hole, _known_id(connection, source), slots)
 
     @retried
     def spent_files(self, series: Series, now_ms: int) -> set[Period]:
@@ -198,6 +200,11 @@ def _inside(intervals: Iterable[Interval], window: Window) -> list[tuple[Interva
     """The intervals that reach into a window, each with the part of it."""
     parts = ((each, Window(each.start_ms, each.end_ms).intersect(window)) for each in intervals)
     return [(each, part) for each, part in parts if part]
+
+
+def _known_id(connection: Connection, source: str) -> int:
+    """A source's id, for one who only reads; no source's where it has stored nothing yet."""
+    return source_ids(connection).get(source, _NOBODY)
 
 
 def _existing(connection: Connection, series_id: int, rows: Rows) -> Rows:
