@@ -26,7 +26,7 @@ def test_a_market_listed_at_noon(tmp_path: Path, source: str, timeframe: str) ->
     listed = parse_utc("2026-05-29T12:34")
     with open_sources(tmp_path, "--listed", "NEWUSDT=2026-05-29T12:34") as world:
         world.configure_sources(market_of("NEW/USDT", timeframe, "2026-05-01", source))
-        result = world.run(clock=world.set_clock(NOW, SPEED))
+        result = world.run(600.0, clock=world.set_clock(NOW, SPEED))
         assert (result.missing <= 8, result.series[0].failed) == (True, 0), "only a quiet newest edge may wait"
         first, learnt = Timeframe(timeframe).grid().floor(listed), world.series("NEW/USDT", timeframe).listed_ms
         assert learnt is not None
@@ -41,10 +41,10 @@ def test_a_market_that_no_longer_trades_is_fetched_to_its_end(tmp_path: Path, so
     ended = parse_utc("2025-12-15T12:00")
     with open_sources(tmp_path, "--delisted", "OLDUSDT=2025-12-15T12:00") as world:
         world.configure_sources(market_of("OLD/USDT", "1h", "2025-12-01", source))
-        assert world.run(clock=world.set_clock(NOW, SPEED)).outcome is Outcome.OK
+        assert world.run(600.0, clock=world.set_clock(NOW, SPEED)).outcome is Outcome.OK
         stored = world.rows("OLD/USDT", "1h")["open_time"]
         assert (int(stored[0]), int(stored[-1])) == (parse_utc("2025-12-01"), ended - HOUR)
         absent = world.absent("OLD/USDT", "1h")
         assert (absent[0].start, absent[-1].end) == (ended, NOW - NOW % HOUR)
         world.sandbox.clear_log()
-        assert world.run(clock=world.set_clock(NOW + HOUR, SPEED)).outcome is Outcome.OK
+        assert world.run(600.0, clock=world.set_clock(NOW + HOUR, SPEED)).outcome is Outcome.OK
