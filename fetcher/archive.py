@@ -76,9 +76,8 @@ class ArchiveReader:
         self._router = router
         self._validator = validator
         self.room = BoundedSemaphore(FILES_AT_ONCE)
-        self._reading = (
-            Lock()
-        )  # one after the other: side by side all would be ready late, and the writer idle till then
+        # Read one after the other: side by side all would be ready late, and the writer idle till then.
+        self._reading = Lock()
         self._beside = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="checksum")
 
     def close(self) -> None:
