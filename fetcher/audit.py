@@ -1,9 +1,9 @@
 """Audit: proves coverage against the candles themselves, and makes it true again where it is not.
 
 Coverage cuts a series' time into cells (stored, absent, unknown). Counting the rows of every cell, those off the grid
-and, where a series has several sources, those of another one reads each row once, like `GROUP BY series_id`, and is a
-proof: open times are unique, so a stored cell with as many rows as slots, all on the grid, lacks none. Only cells that
-differ are looked into.
+and, where the database knows several sources, those of another one reads each row once, like `GROUP BY series_id`, and
+is a proof: open times are unique, so a stored cell with as many rows as slots, all on the grid, lacks none. Only cells
+that differ are looked into.
 """
 
 from __future__ import annotations
