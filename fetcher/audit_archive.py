@@ -10,6 +10,7 @@ from db import archive_files, coverage
 from db.engine import reading, writing
 from db.locks import alone, series_lock
 from db.series import source_ids
+from fetcher.clients.binance_archive import checksum_in
 from fetcher.errors import SourceError
 from fetcher.filenotes import READ, period_of
 from fetcher.model import Window
@@ -87,7 +88,7 @@ def _compared(archive: ArchiveReader, file: _Read) -> ArchiveFinding | None:
         named = archive.named_now(file.series, file.source, period_of(row))
     except SourceError as error:
         return replace(finding, kind=NOT_ASKED, message=f"{row.name} could not be asked about: {error}")
-    if named is not None and (row.sha256 or "") in named:
+    if named is not None and checksum_in(named, row.name) == row.sha256:
         return None
     now = "is no longer there" if named is None else "is another file now"
     return replace(finding, message=f"{row.name} {now} than the one that was read")
