@@ -25,7 +25,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every schema revision this program knows, oldest first; the last one is what `metadata` describes."""
 
 STORED = "stored"
@@ -80,6 +80,7 @@ sources = Table(
     Column("name", String(100), nullable=False, unique=True),
     Column("clock_ms", BigInteger, comment="newest proven clock of that source"),
     Column("clock_seen_ms", BigInteger, comment="our time when it was proven"),
+    Column("settle_ms", BigInteger, comment="learnt: how long after a close its candle is there"),
 )
 
 series = Table(
@@ -96,6 +97,7 @@ series = Table(
     Column("closed_until_ms", BigInteger, comment="the first slot not proven closed yet"),
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("created_ms", BigInteger, nullable=False),
+    Column("reread_ms", BigInteger, comment="when its newest closed candles were last read again"),
     UniqueConstraint("symbol", "timeframe"),
     CheckConstraint("timeframe_ms > 0", name="timeframe_ms"),
 )
@@ -285,6 +287,28 @@ archive_files = Table(
     _span(),
     _one_of("state", FILE_STATES),
     sqlite_with_rowid=False,
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", String(200), nullable=False, comment="user@host"),
+    Column("action", String(50), nullable=False, comment="the command, like `jobs cancel`"),
+    Column("detail", Text, nullable=False, comment="JSON: what it was done to"),
+    sqlite_autoincrement=True,
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("key", String(300), primary_key=True, comment="kind and subject"),
+    Column("kind", String(50), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False, comment="when it was first seen"),
+    Column("seen_ms", BigInteger, nullable=False, comment="when it was last seen"),
+    Column("sent_ms", BigInteger, comment="when somebody was last told; NULL: nobody yet"),
 )
 
 alembic_version = Table(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from fetcher.errors import ConfigError
+from fetcher.sections import Logging, Run, Section
 from fetcher.values import (
     BaseUrl,
     MarketId,
@@ -31,23 +32,21 @@ if TYPE_CHECKING:
     from fetcher.model import Timeframe
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class BinanceSource(_Section):
+class BinanceSource(Section):
     """Binance's REST API, or mirrors of it: `base_urls` share the limits, which hold per asking address (`proxy`)."""
 
     client: Literal["binance"]
-    base_urls: Annotated[list[BaseUrl], AfterValidator(some), AfterValidator(distinct)] = ["https://api.binance.com"]
+    base_urls: Annotated[list[BaseUrl], AfterValidator(some), AfterValidator(distinct)] = Field(
+        default=["https://api.binance.com"]
+    )
     archive_url: BaseUrl | None = "https://data.binance.vision"
     weight_per_minute: int = Field(default=6000, ge=20, le=1_000_000)
     timeout: Seconds = 10.0
     proxy: Proxies = (None,)
-    symbols: dict[Symbol, MarketId] = {}
+    symbols: dict[Symbol, MarketId] = Field(default={})
 
 
-class CcxtSource(_Section):
+class CcxtSource(Section):
     """Any exchange that ccxt knows, by its id; `base_url` stands in for the exchange's own hosts."""
 
     client: Literal["ccxt"]
@@ -56,10 +55,10 @@ class CcxtSource(_Section):
     weight_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
     timeout: Seconds = 10.0
     proxy: Proxies = (None,)
-    symbols: dict[Symbol, MarketId] = {}
+    symbols: dict[Symbol, MarketId] = Field(default={})
 
 
-class CoinGeckoSource(_Section):
+class CoinGeckoSource(Section):
     """CoinGecko's price index, a last resort: no volume, few timeframes, short history; limits hold per key."""
 
     client: Literal["coingecko"]
@@ -69,7 +68,7 @@ class CoinGeckoSource(_Section):
     weight_per_minute: int | None = Field(default=None, ge=1, le=100_000)
     timeout: Seconds = 15.0
     proxy: Proxies = (None,)
-    symbols: dict[Symbol, MarketId] = {}
+    symbols: dict[Symbol, MarketId] = Field(default={})
 
     @model_validator(mode="after")
     def _check_key(self) -> CoinGeckoSource:
@@ -80,7 +79,7 @@ class CoinGeckoSource(_Section):
         return self
 
 
-class YahooSource(_Section):
+class YahooSource(Section):
     """Yahoo Finance's composite prices, a last resort: volume in quote currency, short intraday history."""
 
     client: Literal["yahoo"]
@@ -88,13 +87,13 @@ class YahooSource(_Section):
     weight_per_minute: int = Field(default=60, ge=1, le=100_000)
     timeout: Seconds = 15.0
     proxy: Proxies = (None,)
-    symbols: dict[Symbol, MarketId] = {}
+    symbols: dict[Symbol, MarketId] = Field(default={})
 
 
 SourceSettings = BinanceSource | CcxtSource | CoinGeckoSource | YahooSource
 
 
-class Market(_Section):
+class Market(Section):
     """Series to keep: every symbol at every timeframe from `start` (ms UTC) on; the best of `sources` first."""
 
     symbols: Annotated[list[Symbol], AfterValidator(some)]
@@ -103,21 +102,7 @@ class Market(_Section):
     sources: Annotated[list[str], AfterValidator(some)]
 
 
-class Run(_Section):
-    """One run: requests in flight per process, and how long a bare run may take (seconds)."""
-
-    workers: int = Field(default=8, ge=1, le=256)
-    time_budget: Seconds = 50.0
-
-
-class Logging(_Section):
-    """How the program tells what it does: `text` for people, `json` for machines."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-
-
-class Config(_Section):
+class Config(Section):
     """The whole configuration file."""
 
     database_url: str = "sqlite:///data/market.db"

@@ -1,0 +1,44 @@
+"""For years without anybody looking: who changed what by hand, alerts, settle times, re-read candles; frozen."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+_KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    # Rebuilt, so that columns stand where the metadata has them: SQLite adds them behind the constraints.
+    recreate = "always" if op.get_bind().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("sources", recreate=recreate) as table:
+        table.add_column(
+            sa.Column("settle_ms", sa.BigInteger, comment="learnt: how long after a close its candle is there")
+        )
+    with op.batch_alter_table("series", recreate=recreate) as table:
+        table.add_column(
+            sa.Column("reread_ms", sa.BigInteger, comment="when its newest closed candles were last read again")
+        )
+    op.create_table(
+        "audit_log",
+        sa.Column("id", _KEY, nullable=False),
+        sa.Column("at_ms", sa.BigInteger, nullable=False),
+        sa.Column("who", sa.String(200), nullable=False, comment="user@host"),
+        sa.Column("action", sa.String(50), nullable=False, comment="the command, like `jobs cancel`"),
+        sa.Column("detail", sa.Text, nullable=False, comment="JSON: what it was done to"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "alerts",
+        sa.Column("key", sa.String(300), nullable=False, comment="kind and subject"),
+        sa.Column("kind", sa.String(50), nullable=False),
+        sa.Column("message", sa.Text, nullable=False),
+        sa.Column("since_ms", sa.BigInteger, nullable=False, comment="when it was first seen"),
+        sa.Column("seen_ms", sa.BigInteger, nullable=False, comment="when it was last seen"),
+        sa.Column("sent_ms", sa.BigInteger, comment="when somebody was last told; NULL: nobody yet"),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_alerts")),
+    )
