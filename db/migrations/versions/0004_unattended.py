@@ -13,12 +13,12 @@ _KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 def upgrade() -> None:
     # Rebuilt, so that columns stand where the metadata has them: SQLite adds them behind the constraints.
-    recreate = "always" if op.get_bind().dialect.name == "sqlite" else "never"
-    with op.batch_alter_table("sources", recreate=recreate) as table:
+    on_sqlite = op.get_bind().dialect.name == "sqlite"
+    with op.batch_alter_table("sources", recreate="always" if on_sqlite else "never") as table:
         table.add_column(
             sa.Column("settle_ms", sa.BigInteger, comment="learnt: how long after a close its candle is there")
         )
-    with op.batch_alter_table("series", recreate=recreate) as table:
+    with op.batch_alter_table("series", recreate="always" if on_sqlite else "never") as table:
         table.add_column(
             sa.Column("reread_ms", sa.BigInteger, comment="when its newest closed candles were last read again")
         )
