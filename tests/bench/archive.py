@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from fetcher.archive import FILES_AT_ONCE
@@ -102,12 +103,15 @@ def _of_ten(sandbox: SandboxControl, place: Place, size: Size, say: Say) -> list
     """Ten symbols at once beside as many files of one, in turns."""
     say(f"archive → {place.kind}: ten symbols, {size.ten_months} months each, {size.repeats} times")
     spans = []
-    for symbols, number in ((COINS[:10], size.ten_months), (COINS[:1], 10 * size.ten_months)):
-        with stage(sandbox.url, place, [market(symbols, ["1m"], START)], archive=True) as here:
+    with ExitStack() as stages:
+        for symbols, number in ((COINS[:10], size.ten_months), (COINS[:1], 10 * size.ten_months)):
+            markets = [market(symbols, ["1m"], START)]
+            here = stages.enter_context(stage(sandbox.url, place, markets, archive=True))
             span = Span(f"archive → {place.kind}, {len(symbols)} symbols", here, START, later(START, number))
             span.warm()
             spans.append(span)
-            for _ in range(size.repeats):
+        for _ in range(size.repeats):
+            for span in spans:
                 span.measure_inside()
     _check_route(sandbox)
     ten, one = spans
