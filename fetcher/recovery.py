@@ -87,7 +87,7 @@ class RecoveryManager:
         Stops early at `deadline` (the clock's elapsed seconds) or when the stop event is set: what is in flight is
         committed, everything else goes back to the queue. Raises what the writer met (a full disk, a lost database).
         """
-        writer = Writer(self._storage, self._clock, self._happened.put)
+        writer, self._lost = Writer(self._storage, self._clock, self._happened.put), None
         writer.start()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fetch")
         try:
