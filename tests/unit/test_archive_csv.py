@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fetcher.clients.archive_csv import _read_columns, _read_lines, parse_csv
+from fetcher.errors import BadPayload
 from fetcher.model import MINUTE
 
 T0 = 1_704_067_200_000
@@ -50,6 +51,20 @@ def test_a_header_is_passed_over() -> None:
     header = b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,x,ignore\n"
     page = parse_csv([header + line(0).encode()])
     assert (len(page.rows), page.spoiled) == (1, ())
+
+
+@pytest.mark.parametrize("first", ["rubbish\n", "<html>\n", "x" + line(9), "\n"])
+def test_a_first_line_that_is_no_header_is_kept_as_spoiled(first: str) -> None:
+    """A file that begins with anything but candles, or the names of their columns, is not to be believed."""
+    page = parse_csv([(first + line(0)).encode()])
+    assert (len(page.rows), len(page.spoiled)) == (1, 1)
+
+
+@pytest.mark.parametrize("rubbish", [b"\n", b"x,y\n"])
+def test_a_file_of_rubbish_is_given_up(rubbish: bytes) -> None:
+    """It is not kept line by line: a small zip holds millions of them."""
+    with pytest.raises(BadPayload, match="more than 1,000 of its lines cannot be read"):
+        parse_csv([rubbish * 5_000])
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 1000, 10**6])
