@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from db import archive_files, coverage
 from db.engine import reading, writing
 from db.locks import alone, series_lock
+from db.retrying import retried
 from db.series import source_ids
 from fetcher.clients.binance_archive import checksum_in
 from fetcher.errors import SourceError
 from fetcher.filenotes import READ, period_of
 from fetcher.model import Window
+from fetcher.wire import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,10 +66,9 @@ def republished(
     """
     files = _files(engine, all_series, archive)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = [each for each in pool.map(lambda file: _compared(archive, file), files) if each is not None]
-    if repair:
-        found = [_repaired(engine, each) if each.repairable else each for each in found]
-    return len(files), found
+        compared = zip(files, pool.map(lambda file: _compared(archive, file), files), strict=True)
+        found = [(file, finding) for file, finding in compared if finding is not None]
+    return len(files), [_repaired(engine, *each) if repair and each[1].repairable else each[1] for each in found]
 
 
 def _files(engine: Engine, all_series: Sequence[Series], archive: ArchiveReader) -> list[_Read]:
@@ -88,14 +89,22 @@ def _compared(archive: ArchiveReader, file: _Read) -> ArchiveFinding | None:
         named = archive.named_now(file.series, file.source, period_of(row))
     except SourceError as error:
         return replace(finding, kind=NOT_ASKED, message=f"{row.name} could not be asked about: {error}")
-    if named is not None and checksum_in(named, row.name) == row.sha256:
-        return None
-    now = "is no longer there" if named is None else "is another file now"
-    return replace(finding, message=f"{row.name} {now} than the one that was read")
+    if named is None:
+        return replace(finding, message=f"{row.name}, which was read, is no longer there")
+    told = checksum_in(named, row.name)
+    if told is None:  # a page of HTML with 200, say
+        text = f"{row.name} could not be asked about: what came as its checksum is '{excerpt(named, 80)}'"
+        return replace(finding, kind=NOT_ASKED, message=text)
+    text = f"{row.name} is another file now than the one that was read"
+    return None if told == row.sha256 else replace(finding, message=text)
 
 
-def _repaired(engine: Engine, finding: ArchiveFinding) -> ArchiveFinding:
-    """Take back what is covered by the archive in the file's time."""
+@retried
+def _repaired(engine: Engine, file: _Read, finding: ArchiveFinding) -> ArchiveFinding:
+    """Take back what is covered by the archive in the file's time, and what is noted of the file.
+
+    Else one that was noted to lack candles would be left alone, and one that is not needed any more be found for ever.
+    """
     series, window = finding.series, Window(finding.start_ms, finding.end_ms)
 
     def slots(start: int, end: int) -> int:
@@ -107,4 +116,5 @@ def _repaired(engine: Engine, finding: ArchiveFinding) -> ArchiveFinding:
             part = Window(interval.start_ms, interval.end_ms).intersect(window)
             if part and interval.route == "archive":
                 coverage.erase(connection, series.id, part.start, part.end, slots)
+        archive_files.forget(connection, series.id, file.row.name)
     return replace(finding, repaired=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from db import archive_files
@@ -34,8 +34,14 @@ class FileNote:
 
 
 def write(connection: Connection, series: Series, source_id: int, note: FileNote, now_ms: int) -> None:
-    """Note what a file is now."""
+    """Note what a file is now, but for the hash of one that is read again: most of its candles came the first time.
+
+    Where that was another file, `audit --archive` finds it, and has all of it read anew.
+    """
     window = note.period.window
+    before = archive_files.get(connection, series.id, note.name)
+    if before is not None and before.state == note.state == READ:
+        note = replace(note, sha256=before.sha256)
     archive_files.put(
         connection,
         archive_files.ArchiveFileRow(
