@@ -87,7 +87,8 @@ class RecoveryManager:
         Stops early at `deadline` (the clock's elapsed seconds) or when the stop event is set: what is in flight is
         committed, everything else goes back to the queue. Raises what the writer met (a full disk, a lost database).
         """
-        writer, self._lost = Writer(self._storage, self._clock, self._happened.put), None
+        self._begin_anew()
+        writer = Writer(self._storage, self._clock, self._happened.put)
         writer.start()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fetch")
         try:
@@ -107,6 +108,11 @@ class RecoveryManager:
             self._open.release()
         if broken := writer.error or self._lost:
             raise broken
+
+    def _begin_anew(self) -> None:
+        """Forget what an earlier time of work left in flight: it gave its jobs back, or lost the database."""
+        self._happened = queue.SimpleQueue()
+        self._flying, self._claim_after, self._lost = 0, 0.0, None
 
     def is_stopped_within(self, seconds: float) -> bool:
         """Wait so long between two times of work; True when the program is to end."""
