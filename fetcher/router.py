@@ -78,6 +78,10 @@ class APIRouter:
         line = self._lines[source] if source else next(self.lines_for(series), None)
         return rows_a_request(line, series) if line else 1000
 
+    def page_cost(self, source: str) -> float:
+        """The weight of one request for candles."""
+        return float(self._lines[source].client.capabilities.candle_cost)
+
     def best(self, series: Series) -> str | None:
         """The name of the preferred source of a series that offers its timeframe."""
         line = next(self.lines_for(series), None)
