@@ -14,6 +14,7 @@ from db.series import source_ids
 from fetcher.clients.binance_archive import checksum_in
 from fetcher.errors import SourceError
 from fetcher.filenotes import READ, period_of
+from fetcher.finding import Finding
 from fetcher.model import Window
 from fetcher.wire import excerpt
 
@@ -32,24 +33,6 @@ _AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveFinding:
-    """One file that is another one now, or of which that is not known; it speaks for `[start_ms, end_ms)` (ms UTC)."""
-
-    series: Series
-    kind: str
-    start_ms: int
-    end_ms: int
-    rows: int
-    message: str
-    repaired: bool = False
-
-    @property
-    def repairable(self) -> bool:
-        """Whether taking back what coverage says of it lets the next run fetch it anew."""
-        return self.kind == REPUBLISHED
-
-
-@dataclass(frozen=True, slots=True)
 class _Read:
     series: Series
     source: str
@@ -58,7 +41,7 @@ class _Read:
 
 def republished(
     archive: ArchiveReader, engine: Engine, all_series: Sequence[Series], *, repair: bool = False
-) -> tuple[int, list[ArchiveFinding]]:
+) -> tuple[int, list[Finding]]:
     """Ask for the checksum of every file that was read: how many there are, and what is not as it was then.
 
     With `repair` what the file was the proof of is no longer covered: the next run reads it again, and what changed
@@ -82,25 +65,26 @@ def _files(engine: Engine, all_series: Sequence[Series], archive: ArchiveReader)
         ]
 
 
-def _compared(archive: ArchiveReader, file: _Read) -> ArchiveFinding | None:
-    row = file.row
-    finding = ArchiveFinding(file.series, REPUBLISHED, row.start_ms, row.end_ms, row.rows or 0, "")
+def _compared(archive: ArchiveReader, file: _Read) -> Finding | None:
     try:
-        named = archive.named_now(file.series, file.source, period_of(row))
+        named = archive.named_now(file.series, file.source, period_of(file.row))
     except SourceError as error:
-        return replace(finding, kind=NOT_ASKED, message=f"{row.name} could not be asked about: {error}")
+        return _finding(file, NOT_ASKED, f"could not be asked about: {error}")
     if named is None:
-        return replace(finding, message=f"{row.name}, which was read, is no longer there")
-    told = checksum_in(named, row.name)
+        return _finding(file, REPUBLISHED, "was read and is no longer there")
+    told = checksum_in(named, file.row.name)
     if told is None:  # a page of HTML with 200, say
-        text = f"{row.name} could not be asked about: what came as its checksum is '{excerpt(named, 80)}'"
-        return replace(finding, kind=NOT_ASKED, message=text)
-    text = f"{row.name} is another file now than the one that was read"
-    return None if told == row.sha256 else replace(finding, message=text)
+        return _finding(file, NOT_ASKED, f"could not be asked about: beside it stands '{excerpt(named, 80)}'")
+    return None if told == file.row.sha256 else _finding(file, REPUBLISHED, "is another file now than the one read")
+
+
+def _finding(file: _Read, kind: str, text: str) -> Finding:
+    row, message = file.row, f"{file.row.name} {text}"
+    return Finding(file.series, kind, row.start_ms, row.end_ms, row.rows or 0, message, repairable=kind == REPUBLISHED)
 
 
 @retried
-def _repaired(engine: Engine, file: _Read, finding: ArchiveFinding) -> ArchiveFinding:
+def _repaired(engine: Engine, file: _Read, finding: Finding) -> Finding:
     """Take back what is covered by the archive in the file's time, and what is noted of the file.
 
     Else one that was noted to lack candles would be left alone, and one that is not needed any more be found for ever.
