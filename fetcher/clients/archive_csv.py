@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -35,6 +36,7 @@ _DECIMALS = 8
 _UNIT = 10**_DECIMALS
 _WHOLE_EXACT = 2**53 // _UNIT  # whole parts below this leave room for eight places in a double
 _MICROSECONDS = 10**14  # a time beyond it is no ms: spot files are in µs from 2025 on
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # Python takes more: blanks, underscores, other digits
 _MOST_SPOILED = 1_000  # lines that are kept; a zip of a few bytes may hold millions of them
 _PAD = b"\n" * 16  # so that the first line has a word before it too
 _KEEP = np.array([(2**64 - 1) - (2 ** (8 * (8 - n)) - 1) if n else 0 for n in range(9)], dtype=np.uint64)
@@ -165,7 +167,7 @@ def _read_lines(lines: bytes) -> WirePage:
 
 def _read_line(line: str) -> list[float] | None:
     cells = line.split(",")
-    if len(cells) != _WIDTH:
+    if len(cells) != _WIDTH or not all(map(_NUMBER.fullmatch, cells[:-1])):
         return None
     try:
         row = [int(cell) if name in _INTEGERS else float(cell) for name, cell in zip(_COLUMNS, cells, strict=False)]

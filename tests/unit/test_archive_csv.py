@@ -98,6 +98,13 @@ def test_what_no_column_holds_is_read_line_by_line(cells: str) -> None:
     assert len(page.rows) + len(page.spoiled) == 1
 
 
+@pytest.mark.parametrize("cell", ["7_195.24000000", " 7195.24000000", "7195.24000000 ", "\uff17195.24", "+7195.24"])
+def test_what_python_alone_takes_for_a_number_is_none(cell: str) -> None:
+    """A line that is not written as the exchange writes them says that something happened to it."""
+    page = parse_csv([line(0).replace("7195.24000000", cell).encode()])
+    assert (len(page.rows), len(page.spoiled)) == (0, 1)
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 10**17), min_size=9, max_size=9), st.integers(0, 10**9))
 def test_any_decimal_is_the_double_that_its_text_means(units: list[int], trades: int) -> None:
