@@ -286,6 +286,24 @@ def test_a_republished_file_that_was_read_again_in_part_is_still_noticed(world: 
         assert (files, found.kind) == (1, REPUBLISHED)
 
 
+@pytest.mark.parametrize("fault", ["wrong_checksum", "missing"])
+def test_a_file_that_was_read_and_is_bad_now_is_still_asked_about(world: World, fault: str) -> None:
+    """Its candles are stored, whatever became of it since: an audit goes on looking whether it is still the same."""
+    name = "BTCUSDT-1m-2025-02.zip"
+    filled(world, FEBRUARY)
+    world.sandbox.configure(archive={"faults": {fault: [name]}})
+    world.change("DELETE FROM candles WHERE open_time < :end", end=window("2025-02-01", "2025-02-06").end)
+    with world.app(Clock(parse_utc(NOW))) as app:
+        assert audit(app.engine, app.fetcher.sync(), repair=True).repaired == 1
+    filled(world, FEBRUARY)
+    state, reason = notes(world)[name]
+    assert state == "read"
+    assert (reason or "").startswith("when it was asked for again")
+    with world.app(Clock(parse_utc(NOW))) as app:
+        files, [found] = republished(app.archive, app.engine, app.fetcher.sync())
+    assert (files, found.kind, found.message.startswith(name)) == (6, REPUBLISHED, True)
+
+
 def test_an_archive_that_cannot_be_asked_about_its_files_is_told(world: World) -> None:
     """Not knowing is not the same as being well."""
     filled(world, FEBRUARY)
