@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from db.dialect import upsert
 from db.schema import archive_files
@@ -56,3 +56,14 @@ def read(conn: Connection, series_id: int) -> list[ArchiveFileRow]:
     """The files of a series, by start, then name."""
     rows = conn.execute(select(*_COLUMNS).where(_c.series_id == series_id).order_by(_c.start_ms, _c.name))
     return [ArchiveFileRow(*fields) for fields in map(tuple, rows)]
+
+
+def get(conn: Connection, series_id: int, name: str) -> ArchiveFileRow | None:
+    """One file of a series by its name; None where nothing is noted of it."""
+    row = conn.execute(select(*_COLUMNS).where(_c.series_id == series_id, _c.name == name)).first()
+    return None if row is None else ArchiveFileRow(*tuple(row))
+
+
+def forget(conn: Connection, series_id: int, name: str) -> None:
+    """Note nothing of a file any more."""
+    conn.execute(delete(archive_files).where(_c.series_id == series_id, _c.name == name))

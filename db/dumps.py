@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -36,9 +37,10 @@ def dump(engine: Engine, path: Path) -> None:
     address = _without_secrets(engine.url)
     if program is None or _major(program) < server:
         found = "none is" if program is None else f"that of version {_major(program)} is"
+        by_hand = shlex.join(["pg_dump", "--format=custom", f"--file={path}", address])
         raise DatabaseProblem(
             f"the backup needs pg_dump of PostgreSQL {server} or newer on PATH, where {found}; install it (Debian: "
-            f"postgresql-client-{server}), or run it where it is: pg_dump --format=custom --file={path} {address}"
+            f"postgresql-client-{server}), or run it where it is: {by_hand}"
         )
     command = [program, "--format=custom", "--no-password", f"--file={part}", f"--dbname={address}"]
     try:

@@ -37,6 +37,7 @@ _CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+_NEW = "new"
 _NUL = "\N{SYMBOL FOR NULL}"
 
 
@@ -120,15 +121,18 @@ def _took_place(engine: Engine, number: str) -> bool:
     )
 
 
-def _set_up(connection: psycopg.Connection[Any], _record: object) -> None:
+def _set_up(connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
     connection.adapters.register_dumper(str, _Text)
+    record.info[_NEW] = True
 
 
-def _look(connection: DBAPIConnection, _record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+def _look(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
     """Before a pooled connection is used: has the server closed it? Then it has something to read, which costs nothing.
 
     A question to the server would, for each of the many short transactions. What else there may be to read is no harm.
     """
+    if record.info.pop(_NEW, False):  # its first statement will tell; to the pool a second broken one is a bug of ours
+        return
     driver: Any = connection
     if driver.closed:
         raise DisconnectionError("closed")

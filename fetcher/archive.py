@@ -96,14 +96,11 @@ class ArchiveReader:
         source = self._router.best(series)
         if source is None or source not in self._archives or series.lacks_grid:
             return None
-        api = self._router.line_for(series, source)
-        cost = 1.0 if api is None else float(api.client.capabilities.candle_cost)
         return Offer(
-            monthly=True,
             daily=series.timeframe.name not in NO_DAILY,
             now_ms=self._archives[source].line.server.guess_ms(),
             page_slots=self._router.page_slots(series, source),
-            page_cost=cost,
+            page_cost=self._router.page_cost(source),
             spent=spent,
         )
 

@@ -21,6 +21,7 @@ from db.series import read_series, source_ids
 from fetcher.audit_counts import Counted, chunks, count
 from fetcher.audit_deep import disagreements
 from fetcher.clock import format_utc
+from fetcher.finding import Finding
 from fetcher.gaps import GapDetector, subtract, union
 from fetcher.jobqueue import as_series
 from fetcher.model import Window
@@ -47,24 +48,6 @@ PARENT_DISAGREES = "parent_disagrees"  # the source's own timeframes do not add 
 _REPAIRED = {ROWS_MISSING, ROWS_OF_OTHERS, ROWS_IN_ABSENT, COUNT_WRONG, COVERAGE_OVERLAPS}
 _EVER = Window(-(2**62), 2**62)
 _CHUNK_SLOTS = 50_000  # open times held in memory at once
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as coverage says: `rows` candles or slots of a series in `[start_ms, end_ms)` (ms UTC)."""
-
-    series: Series
-    kind: str
-    start_ms: int
-    end_ms: int
-    rows: int
-    message: str
-    repaired: bool = False
-
-    @property
-    def repairable(self) -> bool:
-        """Whether `repair` can make coverage true here: no candle is ever deleted or invented for it."""
-        return self.kind in _REPAIRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +95,7 @@ def _as_stored(conn: Connection, all_series: Sequence[Series]) -> list[Series]:
 def _repaired(engine: Engine, series: Series, found: Sequence[Finding]) -> list[Finding]:
     """What was found of one series, repaired where that can be; looked at again first, now that nobody else writes."""
     mine = [finding for finding in found if finding.series.id == series.id]
-    if not any(finding.kind in _REPAIRED for finding in mine):
+    if not any(finding.repairable for finding in mine):
         return mine
     with writing(engine) as conn:
         alone(conn, series_lock(series.id))
@@ -125,13 +108,13 @@ def _repaired(engine: Engine, series: Series, found: Sequence[Finding]) -> list[
         intervals = coverage.read(conn, series.id, _EVER.start, _EVER.end)
         mine = _examine(conn, series, intervals, count(conn, _cells(conn, [(series, intervals)])))
         recounted = {each.start_ms: each.rows for each in mine if _only_counted_wrong(each, grid)}
-        wrong = [each for each in mine if each.kind in _REPAIRED and not _only_counted_wrong(each, grid)]
+        wrong = [each for each in mine if each.repairable and not _only_counted_wrong(each, grid)]
         for window in union(Window(each.start_ms, each.end_ms) for each in wrong):
             coverage.erase(conn, series.id, window.start, window.end, slots)
         for interval in intervals:
             if interval.start_ms in recounted:
                 coverage.cover(conn, series.id, [replace(interval, rows=recounted[interval.start_ms])], slots)
-    return [replace(finding, repaired=finding.kind in _REPAIRED) for finding in mine]
+    return [replace(finding, repaired=finding.repairable) for finding in mine]
 
 
 def _only_counted_wrong(finding: Finding, grid: Grid) -> bool:
@@ -271,7 +254,7 @@ def _look_inside(conn: Connection, series: Series, window: Window, source_id: in
 
 def _finding(series: Series, kind: str, window: Window, rows: int, text: str) -> Finding:
     where = f"{series} {_shown(window.start)} … {_shown(window.end)}"
-    return Finding(series, kind, window.start, window.end, rows, f"{where}: {text}")
+    return Finding(series, kind, window.start, window.end, rows, f"{where}: {text}", repairable=kind in _REPAIRED)
 
 
 def _shown(ms: int) -> str:
@@ -282,4 +265,5 @@ def _shown(ms: int) -> str:
 
 
 def _told(each: Disagreement) -> Finding:
-    return Finding(each.parent, PARENT_DISAGREES, each.open_ms, each.close_ms, each.children, str(each))
+    when = (each.open_ms, each.close_ms)
+    return Finding(each.parent, PARENT_DISAGREES, *when, each.children, str(each), repairable=False)

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from db import archive_files, coverage
 from db.engine import reading, writing
 from db.locks import alone, series_lock
+from db.retrying import retried
 from db.series import source_ids
 from fetcher.clients.binance_archive import checksum_in
 from fetcher.errors import SourceError
 from fetcher.filenotes import READ, period_of
+from fetcher.finding import Finding
 from fetcher.model import Window
+from fetcher.wire import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,24 +33,6 @@ _AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveFinding:
-    """One file that is another one now, or of which that is not known; it speaks for `[start_ms, end_ms)` (ms UTC)."""
-
-    series: Series
-    kind: str
-    start_ms: int
-    end_ms: int
-    rows: int
-    message: str
-    repaired: bool = False
-
-    @property
-    def repairable(self) -> bool:
-        """Whether taking back what coverage says of it lets the next run fetch it anew."""
-        return self.kind == REPUBLISHED
-
-
-@dataclass(frozen=True, slots=True)
 class _Read:
     series: Series
     source: str
@@ -56,7 +41,7 @@ class _Read:
 
 def republished(
     archive: ArchiveReader, engine: Engine, all_series: Sequence[Series], *, repair: bool = False
-) -> tuple[int, list[ArchiveFinding]]:
+) -> tuple[int, list[Finding]]:
     """Ask for the checksum of every file that was read: how many there are, and what is not as it was then.
 
     With `repair` what the file was the proof of is no longer covered: the next run reads it again, and what changed
@@ -64,10 +49,9 @@ def republished(
     """
     files = _files(engine, all_series, archive)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = [each for each in pool.map(lambda file: _compared(archive, file), files) if each is not None]
-    if repair:
-        found = [_repaired(engine, each) if each.repairable else each for each in found]
-    return len(files), found
+        compared = zip(files, pool.map(lambda file: _compared(archive, file), files), strict=True)
+        found = [(file, finding) for file, finding in compared if finding is not None]
+    return len(files), [_repaired(engine, *each) if repair and each[1].repairable else each[1] for each in found]
 
 
 def _files(engine: Engine, all_series: Sequence[Series], archive: ArchiveReader) -> list[_Read]:
@@ -81,21 +65,30 @@ def _files(engine: Engine, all_series: Sequence[Series], archive: ArchiveReader)
         ]
 
 
-def _compared(archive: ArchiveReader, file: _Read) -> ArchiveFinding | None:
-    row = file.row
-    finding = ArchiveFinding(file.series, REPUBLISHED, row.start_ms, row.end_ms, row.rows or 0, "")
+def _compared(archive: ArchiveReader, file: _Read) -> Finding | None:
     try:
-        named = archive.named_now(file.series, file.source, period_of(row))
+        named = archive.named_now(file.series, file.source, period_of(file.row))
     except SourceError as error:
-        return replace(finding, kind=NOT_ASKED, message=f"{row.name} could not be asked about: {error}")
-    if named is not None and checksum_in(named, row.name) == row.sha256:
-        return None
-    now = "is no longer there" if named is None else "is another file now"
-    return replace(finding, message=f"{row.name} {now} than the one that was read")
+        return _finding(file, NOT_ASKED, f"could not be asked about: {error}")
+    if named is None:
+        return _finding(file, REPUBLISHED, "was read and is no longer there")
+    told = checksum_in(named, file.row.name)
+    if told is None:  # a page of HTML with 200, say
+        return _finding(file, NOT_ASKED, f"could not be asked about: beside it stands '{excerpt(named, 80)}'")
+    return None if told == file.row.sha256 else _finding(file, REPUBLISHED, "is another file now than the one read")
 
 
-def _repaired(engine: Engine, finding: ArchiveFinding) -> ArchiveFinding:
-    """Take back what is covered by the archive in the file's time."""
+def _finding(file: _Read, kind: str, text: str) -> Finding:
+    row, message = file.row, f"{file.row.name} {text}"
+    return Finding(file.series, kind, row.start_ms, row.end_ms, row.rows or 0, message, repairable=kind == REPUBLISHED)
+
+
+@retried
+def _repaired(engine: Engine, file: _Read, finding: Finding) -> Finding:
+    """Take back what is covered by the archive in the file's time, and what is noted of the file.
+
+    Else one that was noted to lack candles would be left alone, and one that is not needed any more be found for ever.
+    """
     series, window = finding.series, Window(finding.start_ms, finding.end_ms)
 
     def slots(start: int, end: int) -> int:
@@ -107,4 +100,5 @@ def _repaired(engine: Engine, finding: ArchiveFinding) -> ArchiveFinding:
             part = Window(interval.start_ms, interval.end_ms).intersect(window)
             if part and interval.route == "archive":
                 coverage.erase(connection, series.id, part.start, part.end, slots)
+        archive_files.forget(connection, series.id, file.row.name)
     return replace(finding, repaired=True)

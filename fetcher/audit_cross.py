@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.cross_pages import Page
     from fetcher.model import Rows, Series
-    from fetcher.router import APIRouter, Served
+    from fetcher.router import APIRouter
+    from fetcher.served import Served
 
 NOT_COMPARED = "not_compared"  # the other source could not be asked, or has too few of these candles
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from db import archive_files
@@ -34,15 +34,21 @@ class FileNote:
 
 
 def write(connection: Connection, series: Series, source_id: int, note: FileNote, now_ms: int) -> None:
-    """Note what a file is now."""
-    window = note.period.window
-    archive_files.put(
-        connection,
-        archive_files.ArchiveFileRow(
-            series.id, source_id, note.name, window.start, window.end, note.state, note.sha256, note.modified_ms,
-            note.bytes, note.rows, note.reason, now_ms,
-        ),
+    """Note what a file is now; one that was read stays so, with the hash of then, since most of its candles came then.
+
+    What became of it since `audit --archive` finds, and can have all of it read anew.
+    """
+    window, name = note.period.window, note.name
+    row = archive_files.ArchiveFileRow(
+        series.id, source_id, name, window.start, window.end, note.state, note.sha256, note.modified_ms,
+        note.bytes, note.rows, note.reason, now_ms,
     )  # fmt: skip
+    before = archive_files.get(connection, series.id, name)
+    if before is not None and before.state == READ:
+        reason = f"when it was asked for again: {note.reason or 'it was not there'}"
+        is_read = note.state == READ
+        row = replace(row, sha256=before.sha256) if is_read else replace(before, reason=reason, checked_ms=now_ms)
+    archive_files.put(connection, row)
 
 
 def spent(connection: Connection, series: Series, now_ms: int) -> set[Period]:

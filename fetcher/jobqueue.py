@@ -119,9 +119,13 @@ class JobQueue:
     def series(self, series_id: int) -> Series:
         """A series by its id, as last read."""
         if series_id not in self._series:
-            with reading(self._engine) as connection:
-                self.know(map(as_series, series_rows.read_series(connection)))
+            self.know(self._stored())
         return self._series[series_id]
+
+    @retried
+    def _stored(self) -> list[Series]:
+        with reading(self._engine) as connection:
+            return [as_series(row) for row in series_rows.read_series(connection)]
 
     def page_slots(self, series: Series, source: str | None = None) -> int:
         """Candles per request of a source, by default the one that will most likely serve the series."""
@@ -217,6 +221,7 @@ class JobQueue:
         """The preferred source that offers the series' timeframe."""
         return self._router.best(series)
 
+    @retried
     def healers(self, series: Series) -> tuple[Healer, ...]:
         """The sources that may heal a series now, the best first."""
         with reading(self._engine) as connection:

@@ -11,7 +11,8 @@ from fetcher.validation import snap
 
 if TYPE_CHECKING:
     from fetcher.model import Rows, Series
-    from fetcher.router import APIRouter, Served
+    from fetcher.router import APIRouter
+    from fetcher.served import Served
     from fetcher.validation import DataValidator, Refused
 
 

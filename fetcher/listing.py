@@ -12,7 +12,8 @@ from fetcher.model import DAY, Timeframe, Window
 
 if TYPE_CHECKING:
     from fetcher.model import Series
-    from fetcher.router import APIRouter, Served
+    from fetcher.router import APIRouter
+    from fetcher.served import Served
 
 FIRST_MARKETS_MS = 1_230_768_000_000  # 2009-01-01: an earlier listing is a mistaken unit, not a market
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fetcher.model import Grid, Rows, Series, Slots
     from fetcher.page import Absent
-    from fetcher.router import Served
+    from fetcher.served import Served
     from fetcher.validation import Refused
 
 _MISUNDERSTOOD = frozenset({"time_unit", "future", "inside_window"})  # rows that answer another question

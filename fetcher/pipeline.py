@@ -63,11 +63,11 @@ class CryptoDataFetcher:
         """Fetch what is missing of these windows, to the end, beside whatever else runs."""
         return self._book.recorded("backfill", lambda: self._backfill(asked))
 
-    @retried
     def work_queue(self, *, stay: bool) -> RunResult:
         """Work what waits in the queue and plan nothing, beside whatever else runs; with `stay` until it is stopped."""
         return self._book.recorded("worker", lambda: self._work_queue(stay=stay))
 
+    @retried
     def sync(self) -> list[Series]:
         """Make the database's series those of the configuration, and return them in its order."""
         wanted = [WantedRow(w.symbol, w.timeframe.name, w.timeframe.ms, w.start_ms, w.sources) for w in self._wanted]
@@ -108,14 +108,18 @@ class CryptoDataFetcher:
 
     def _work_queue(self, *, stay: bool) -> RunResult:
         while True:
-            with reading(self._engine) as connection:
-                all_series = [as_series(row) for row in series_rows.read_series(connection, enabled_only=True)]
+            all_series = self._enabled()
             self._queue.know(all_series)
             self._queue.begin()
             scope = Scope(frozenset(series.id for series in all_series))
             self._recovery.work(scope, None, self._book.beat)
             if not stay or self._recovery.is_stopped_within(LOOK_SECONDS):
                 return read_result(self._engine, [(series, None) for series in all_series])
+
+    @retried
+    def _enabled(self) -> list[Series]:
+        with reading(self._engine) as connection:
+            return [as_series(row) for row in series_rows.read_series(connection, enabled_only=True)]
 
     def _work(
         self, plan: Callable[[], Planned], scope: Scope, all_series: Sequence[Series], deadline: float | None

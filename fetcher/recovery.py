@@ -1,4 +1,4 @@
-"""RecoveryManager: works the queue — claims jobs, lets fetchers ask and one writer commit, retries, gives up."""
+"""RecoveryManager: works the queue — claims jobs, and lets fetchers ask and one writer commit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from db.errors import DatabaseLost
-from fetcher.aftermath import LATER_SECONDS, PATIENCE_SECONDS, after_failure
-from fetcher.errors import Contradicted, Stopped, UnknownSymbol, Unproven
-from fetcher.events import JobEnded, PageStored
+from fetcher.aftermath import PATIENCE_SECONDS
+from fetcher.errors import Stopped
+from fetcher.events import PageStored
 from fetcher.model import Window
-from fetcher.planner import RECHECK, TAIL
-from fetcher.steps import CONFIRM, Task
-from fetcher.writer import Committed, OpenJob, Writer
+from fetcher.openjobs import OpenJobs
+from fetcher.steps import CONFIRM
+from fetcher.writer import Committed, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
     from fetcher.page import Page
-    from fetcher.steps import JobSteps
+    from fetcher.steps import JobSteps, Task
     from fetcher.storage import Storage
+    from fetcher.writer import OpenJob
 
-IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 BEAT_SECONDS = 30.0  # how often leases and run lock are renewed
 _LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
@@ -63,7 +63,7 @@ class RecoveryManager:
         self._tell = tell
         self._steps = steps
         self._happened: queue.SimpleQueue[_Happening] = queue.SimpleQueue()
-        self._open: dict[int, OpenJob] = {}
+        self._open = OpenJobs(steps, jobs, clock, tell)
         self._todo: deque[Task] = deque()
         self._flying = 0
         self._claim_after = 0.0
@@ -87,6 +87,7 @@ class RecoveryManager:
         Stops early at `deadline` (the clock's elapsed seconds) or when the stop event is set: what is in flight is
         committed, everything else goes back to the queue. Raises what the writer met (a full disk, a lost database).
         """
+        self._begin_anew()
         writer = Writer(self._storage, self._clock, self._happened.put)
         writer.start()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fetch")
@@ -104,9 +105,14 @@ class RecoveryManager:
             pool.shutdown(wait=True, cancel_futures=True)
             writer.close()
             self._drain()
-            self._release()
+            self._open.release()
         if broken := writer.error or self._lost:
             raise broken
+
+    def _begin_anew(self) -> None:
+        """Forget what an earlier time of work left in flight: it gave its jobs back, or lost the database."""
+        self._happened = queue.SimpleQueue()
+        self._flying, self._claim_after, self._lost = 0, 0.0, None
 
     def is_stopped_within(self, seconds: float) -> bool:
         """Wait so long between two times of work; True when the program is to end."""
@@ -131,21 +137,11 @@ class RecoveryManager:
             if not claimed:
                 self._claim_after = self._clock.elapsed() + _CLAIM_PAUSE
             for row in claimed:
-                job = OpenJob(row, self._jobs.series(row.series_id))
-                self._open[job.id] = job
-                self._begin(job)
+                self._schedule(self._open.begin(row))
 
-    def _begin(self, job: OpenJob) -> None:
-        self._schedule(job, self._steps.first(job))
-
-    def _schedule(self, job: OpenJob, tasks: list[Task]) -> None:
-        if not tasks:
-            self._end(job, "done", None)
-            return
-        job.confirming = any(task.kind == CONFIRM for task in tasks)
-        job.expect(len(tasks))
-        if job.confirming:  # before the pages of others: what was begun is finished, should the run end soon
-            self._todo.extendleft(reversed(tasks))
+    def _schedule(self, tasks: list[Task]) -> None:
+        if any(task.kind == CONFIRM for task in tasks):  # before the pages of others: what was begun is finished
+            self._todo.extendleft(reversed(tasks))  # first, should the run end soon
         else:
             self._todo.extend(tasks)
 
@@ -201,86 +197,19 @@ class RecoveryManager:
                     job.bring(page)
                     self._tell(_progress(job, page))
                 for job in happening.ended:
-                    self._settle(job, happening.stored.missing.get(job.id))
+                    self._schedule(self._open.settle(job, happening.stored.missing.get(job.id)))
             case _Learned(job):
                 self._flying -= 1
-                job.series = self._jobs.series(job.series.id)
-                job.settled()
-                self._begin(job)
+                self._schedule(self._open.learned(job))
             case _TaskFailed(job, error):
                 self._flying -= 1
                 if isinstance(error, DatabaseLost):  # waited for in vain: no fault of this job
                     self._lost = self._lost or error
                     self._stop.set()
                 if job.settled(error=error):
-                    self._settle(job, None)
+                    self._schedule(self._open.settle(job, None))
             case _:
                 self._stop.set()  # the writer cannot go on: nothing more can be kept
-
-    def _settle(self, job: OpenJob, missing: list[Window] | None) -> None:
-        """Nothing of a job is in flight any more: end it, confirm its holes, or put it back.
-
-        `missing` is what the commit of its last page found still uncovered; with nothing missing it also ended the job.
-        """
-        if isinstance(job.error, (Stopped, DatabaseLost)):
-            return  # goes back to the queue as it is
-        if job.error is not None:
-            self._give_back(job, job.error)
-        elif missing == [] or (job.row.kind == RECHECK and job.answered):
-            self._end(job, "done", None)
-        elif job.row.kind == RECHECK:
-            self._give_back(job, self._inconclusive(job))
-        else:
-            holes = self._steps.missing(job) if missing is None else missing
-            if not holes:
-                self._end(job, "done", None)
-            elif job.fruitless_rounds(sum(hole.span for hole in holes)) > IDLE_ROUNDS:
-                self._give_back(job, self._inconclusive(job))
-            else:
-                self._schedule(job, self._steps.confirming(job, holes))
-
-    @staticmethod
-    def _inconclusive(job: OpenJob) -> Exception:
-        if job.refused is not None:
-            return Unproven(f"a candle that came was refused ({job.refused.reason}); see `quarantine`")
-        return Contradicted("the answers keep contradicting each other")
-
-    def _give_back(self, job: OpenJob, error: Exception) -> None:
-        """Let a job go with what is left of it: what it brought is covered, and must not be hidden by it."""
-        if job.heals is not None and isinstance(error, UnknownSymbol):  # there is nothing better than what is there
-            self._end(job, "done", str(error))
-            return
-        missing = [] if job.row.kind == RECHECK else self._steps.missing(job)
-        progressed = job.answered if job.row.kind == RECHECK else job.has_progressed(missing)
-        attempts = 1 if progressed else job.row.attempts + 1
-        alone = len(job.series.sources) == 1
-        end = after_failure(error, attempts, self._clock.now_ms(), alone=alone)
-        if job.heals is not None and not missing:
-            self._end(job, "done", None)
-            return
-        if missing:
-            self._jobs.resize(job.id, Window(missing[0].start, missing[-1].end))
-        not_before = end.not_before
-        if self._steps.keep_witnesses(job, missing, error) and job.row.kind == TAIL:
-            # what closes meanwhile is added to this job, and others may serve that while its source rests
-            not_before = min(not_before, self._clock.now_ms() + int(LATER_SECONDS * 1000))
-        counted = 0 if job.heals is not None and end.attempts is None else end.attempts  # due when that rest is lifted
-        self._end(job, end.status, end.message, not_before=not_before, attempts=counted)
-
-    def _end(
-        self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, attempts: int | None = None
-    ) -> None:
-        self._jobs.end(job.id, status, error, not_before=not_before, attempts=attempts)
-        self._open.pop(job.id, None)
-        self._tell(JobEnded(job.id, job.row.kind, str(job.series), job.row.start_ms, job.row.end_ms, status, error))
-
-    def _release(self) -> None:
-        """Give the jobs back that the end of the run found open, with what is known of their holes."""
-        for job in self._open.values():
-            if job.lacks and job.row.kind != RECHECK:
-                self._steps.keep_witnesses(job, self._steps.missing(job), Stopped("the run is ending"))
-        self._jobs.release([job.id for job in self._open.values()])
-        self._open.clear()
 
     def _wait_for_due(self, scope: Scope | None, deadline: float | None) -> bool:
         """Wait for the next job that comes due within patience and deadline; False when there is none."""

@@ -23,8 +23,7 @@ from fetcher.errors import (
 from fetcher.gaps import pages
 from fetcher.model import Window
 from fetcher.resilience.retry import TRIES
-from fetcher.validation import row_text
-from fetcher.wire import Spoiled, joined
+from fetcher.served import Served, put_together, rows_a_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,20 +39,6 @@ if TYPE_CHECKING:
 MOST_REQUESTS = 20  # for one page, so that little is lost, and nobody waits long, when one of them fails
 ASIDE_TRIES = 2  # of a question for the time or the symbols, which candles can do without
 SHORT_REST = 5.0  # seconds that a source is waited for: what another gave meanwhile would have to be healed
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A page of candles with who served it, and the source's clock (ms UTC) that its answer proves; None if unknown.
-
-    `window` is what was asked: the part within the source's reach; None where the question had an open side.
-    """
-
-    page: WirePage
-    source: str
-    route: str
-    proven_ms: int | None
-    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +76,11 @@ class APIRouter:
     def page_slots(self, series: Series, source: str | None = None) -> int:
         """Candles per request of a source, by default the preferred one of the series."""
         line = self._lines[source] if source else next(self.lines_for(series), None)
-        return _rows_a_request(line, series) if line else 1000
+        return rows_a_request(line, series) if line else 1000
+
+    def page_cost(self, source: str) -> float:
+        """The weight of one request for candles."""
+        return float(self._lines[source].client.capabilities.candle_cost)
 
     def best(self, series: Series) -> str | None:
         """The name of the preferred source of a series that offers its timeframe."""
@@ -211,7 +200,7 @@ class APIRouter:
             page = answer.value
             return Served(page, line.source, line.client.route, line.proven_ms(answer.record, page.as_of_ms))
         window = self._within_reach(line, series, Window(start, end), whole=not wanted.partly)
-        parts = pages(window, series.grid, _rows_a_request(line, series))
+        parts = pages(window, series.grid, rows_a_request(line, series))
         if wanted.partly and len(parts) > MOST_REQUESTS:  # a page of a source whose pages are far larger
             parts = parts[:MOST_REQUESTS]
             window = Window(window.start, parts[-1].end)
@@ -224,10 +213,7 @@ class APIRouter:
                     raise
                 window = Window(window.start, part.start)  # what came is kept; the rest is asked for anew
                 break
-        proven = [line.proven_ms(answer.record, answer.value.as_of_ms) for answer in answers]
-        known = min((ms for ms in proven if ms is not None), default=None)
-        page = joined([_own(answer.value, part, window) for answer, part in zip(answers, parts, strict=False)])
-        return Served(page, line.source, line.client.route, known, window)
+        return put_together(line, answers, parts, window)
 
     def _ask_candles(
         self,
@@ -285,22 +271,3 @@ def _effort(series: Series, tries: int = TRIES) -> Effort:
 
 def _aside(effort: Effort) -> Effort:
     return replace(effort, tries=min(effort.tries, ASIDE_TRIES), vital=False)
-
-
-def _own(page: WirePage, part: Window, window: Window) -> WirePage:
-    """A page of one `part` of a window, without rows that open in another part: there they would look as if asked for.
-
-    What opens outside the whole window is left to the validator, which refuses these in the same words.
-    """
-    times = page.rows["open_time"]
-    strange = ((times < part.start) | (times >= part.end)) & (times >= window.start) & (times < window.end)
-    if not strange.any():
-        return page
-    spoiled = (Spoiled(int(row["open_time"]), "inside_window", row_text(row)) for row in page.rows[strange])
-    return replace(page, rows=page.rows[~strange], spoiled=(*page.spoiled, *spoiled))
-
-
-def _rows_a_request(line: SourceLine, series: Series) -> int:
-    able = line.client.capabilities
-    span = able.max_span.get(series.timeframe.name)
-    return able.rows_per_request if span is None else max(1, min(able.rows_per_request, span // series.timeframe.ms))

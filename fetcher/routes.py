@@ -25,10 +25,10 @@ FILE_COST = 2.0
 class Offer:
     """What an archive has for a series at a moment (ms UTC), beside an API of `page_slots` candles for `page_cost`.
 
-    `spent`: files that were asked for and did not bring what is missing now.
+    It has a file for each month, and one for each day where `daily`. `spent`: files that were asked for and did not
+    bring what is missing now.
     """
 
-    monthly: bool
     daily: bool
     now_ms: int
     page_slots: int
@@ -66,7 +66,7 @@ def cheapest(missing: Sequence[Window], grid: Grid, offer: Offer) -> Mix:
     for month in months_of(missing):
         parts = inside(month, missing)
         best = _by_days(parts, grid, offer) if offer.daily else _by_pages(parts, grid, offer)
-        if offer.monthly and offer.has(month) and best.cost > FILE_COST:
+        if offer.has(month) and best.cost > FILE_COST:
             best = _Choice(FILE_COST, [(month, parts)])
         whole.add(best)
     return Mix(tuple(whole.files), tuple(union(whole.pages)))
@@ -79,7 +79,7 @@ def months_of(windows: Sequence[Window]) -> list[Period]:
 
 def is_worth_a_month(grid: Grid, month: Period, offer: Offer) -> bool:
     """Whether a month that is missing whole comes cheaper as its file."""
-    return offer.monthly and _by_pages((month.window,), grid, offer).cost > FILE_COST
+    return _by_pages((month.window,), grid, offer).cost > FILE_COST
 
 
 def is_worth_a_day(grid: Grid, offer: Offer) -> bool:

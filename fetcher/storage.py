@@ -213,11 +213,6 @@ def _existing(connection: Connection, series_id: int, rows: Rows) -> Rows:
     return candles.read(connection, series_id, int(rows["open_time"][0]), int(rows["open_time"][-1]) + 1)
 
 
-def _once(times: Times) -> Times:
-    """The times ascending, each once; most come so already, and then nothing is sorted."""
-    return times if (times[1:] > times[:-1]).all() else np.unique(times)
-
-
 def _first_open_time(page: Page) -> int:
     return int(page.batch.rows["open_time"][0]) if len(page.batch.rows) else 0
 

@@ -15,7 +15,7 @@ from db import series as series_rows
 from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.audit import audit as examine
-from fetcher.audit_archive import NOT_ASKED, ArchiveFinding, republished
+from fetcher.audit_archive import NOT_ASKED, republished
 from fetcher.audit_cross import CrossFinding, CrossReport, cross
 from fetcher.cli.choose import configured_series
 from fetcher.cli.show import put_json, put_table, utc
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fetcher.app import App
-    from fetcher.audit import AuditReport, Finding
+    from fetcher.audit import AuditReport
     from fetcher.cli.invocation import Invocation
+    from fetcher.finding import Finding
     from fetcher.model import Series
 
-    AnyFinding = Finding | CrossFinding | ArchiveFinding
+    AnyFinding = Finding | CrossFinding
 
 T = TypeVar("T")
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -90,8 +91,8 @@ def audit(
     return 0 if report.sound and is_current and agrees is not False else 1
 
 
-def _archive(call: Invocation, *, repair: bool) -> tuple[int, list[ArchiveFinding]]:
-    def ask(program: App, known: Sequence[Series]) -> tuple[int, list[ArchiveFinding]]:
+def _archive(call: Invocation, *, repair: bool) -> tuple[int, list[Finding]]:
+    def ask(program: App, known: Sequence[Series]) -> tuple[int, list[Finding]]:
         return republished(program.archive, program.engine, known, repair=repair)
 
     return _asking(call, ask)
@@ -116,7 +117,7 @@ def _asking(call: Invocation, ask: Callable[[App, Sequence[Series]], T]) -> T:
         return ask(program, known)
 
 
-def _of_files(files: int, anew: Sequence[ArchiveFinding]) -> str:
+def _of_files(files: int, anew: Sequence[Finding]) -> str:
     unknown = sum(finding.kind == NOT_ASKED for finding in anew)
     others = len(anew) - unknown
     text = f"Files of the archive that were read: {files}; another now: {others}."

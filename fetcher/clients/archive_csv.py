@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from fetcher.errors import BadPayload
 from fetcher.wire import PAYLOAD_CHARACTERS, WIRE, Spoiled, WirePage, joined
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ _DECIMALS = 8
 _UNIT = 10**_DECIMALS
 _WHOLE_EXACT = 2**53 // _UNIT  # whole parts below this leave room for eight places in a double
 _MICROSECONDS = 10**14  # a time beyond it is no ms: spot files are in µs from 2025 on
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # Python takes more: blanks, underscores, other digits
+_MOST_SPOILED = 1_000  # lines that are kept; a zip of a few bytes may hold millions of them
 _PAD = b"\n" * 16  # so that the first line has a word before it too
 _KEEP = np.array([(2**64 - 1) - (2 ** (8 * (8 - n)) - 1) if n else 0 for n in range(9)], dtype=np.uint64)
 _COMMA, _NEWLINE, _DOT = b",\n."
@@ -42,7 +46,7 @@ _COMMA, _NEWLINE, _DOT = b",\n."
 def parse_csv(parts: Iterable[bytes]) -> WirePage:
     """Read a file that comes in parts: every line a row, or a Spoiled where it cannot be read; a header is passed over.
 
-    Times in ms UTC whatever the file's unit; the columns as `/api/v3/klines` gives them.
+    Times in ms UTC whatever the file's unit; the columns as `/api/v3/klines` gives them. BadPayload for rubbish.
     """
     pages, is_first = [], True
     for lines in _whole_lines(parts):
@@ -69,7 +73,11 @@ def _whole_lines(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _without_header(lines: bytes) -> bytes:
-    return lines if lines[:1].isdigit() else lines.partition(b"\n")[2]
+    if lines[:1].isdigit():
+        return lines
+    first, _, others = lines.partition(b"\n")
+    names = first.split(b",")
+    return others if len(names) == _WIDTH and not any(name[:1].isdigit() for name in names) else lines
 
 
 def _read_columns(lines: bytes) -> Rows | None:
@@ -146,6 +154,8 @@ def _read_lines(lines: bytes) -> WirePage:
             time = int(first) if first.isascii() and first.isdecimal() and len(first) < 17 else None  # noqa: PLR2004
             open_time = None if time is None else time // 1000 if time > _MICROSECONDS else time
             spoiled.append(Spoiled(open_time, "malformed", json.dumps(line)[:PAYLOAD_CHARACTERS]))
+            if len(spoiled) > _MOST_SPOILED:
+                raise BadPayload(f"more than {_MOST_SPOILED:,} of its lines cannot be read")
         else:
             good.append(row)
     rows = np.zeros(len(good), dtype=WIRE)
@@ -157,7 +167,7 @@ def _read_lines(lines: bytes) -> WirePage:
 
 def _read_line(line: str) -> list[float] | None:
     cells = line.split(",")
-    if len(cells) != _WIDTH:
+    if len(cells) != _WIDTH or not all(map(_NUMBER.fullmatch, cells[:-1])):
         return None
     try:
         row = [int(cell) if name in _INTEGERS else float(cell) for name, cell in zip(_COLUMNS, cells, strict=False)]

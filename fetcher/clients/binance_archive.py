@@ -7,7 +7,6 @@ file that is not there (404) is not published yet, or the market was not listed.
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -17,7 +16,7 @@ from fetcher.clients.binance_errors import classify
 from fetcher.clients.http import HttpSession
 from fetcher.clients.unzip import unzip
 from fetcher.clients.ways import ways
-from fetcher.clock import format_utc
+from fetcher.clock import ServerClock, format_utc
 from fetcher.errors import BadPayload, CannotServe, NotPublished
 from fetcher.model import TIMEFRAMES
 from fetcher.periods import DAILY, MONTHLY
@@ -72,10 +71,7 @@ def checksum_in(text: str, name: str) -> str | None:
 
 def modified_ms(record: HttpRecord) -> int | None:
     """When a file was published, by its Last-Modified header: ms UTC; None where it does not say."""
-    try:
-        return int(parsedate_to_datetime(record.headers.get("Last-Modified", "")).timestamp()) * 1000
-    except (ValueError, OverflowError):
-        return None
+    return ServerClock.dated_ms(record.headers.get("Last-Modified"))
 
 
 class BinanceArchiveClient(BaseAPIClient):

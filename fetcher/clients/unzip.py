@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zipfile import ZipInfo
 
 PIECE = 2**20  # of what comes out: its columns fit the processor's cache
-_MOST_BYTES = 2**28  # of what comes out; a month of minutes has 7 MB
+_MOST_BYTES = 2**25  # of what comes out; a month of minutes has 7 MB
 _HEADER = 30  # bytes before the name in a file's own header, whose last four are the lengths of name and extra field
 
 
@@ -64,9 +64,10 @@ def _pieces(packed: bytes, *, deflated: bool) -> Iterator[bytes]:
         yield packed
         return
     inflate = isal_zlib.decompressobj(-zlib.MAX_WBITS)
-    while packed and not inflate.eof:
-        if piece := inflate.decompress(packed, PIECE):
-            yield piece
+    while not inflate.eof:  # once all has gone in, there may still be more to come out
+        piece, before = inflate.decompress(packed, PIECE), len(packed)
         packed = inflate.unconsumed_tail
-    if not inflate.eof:
-        raise EOFError("it ends too early")
+        if piece:
+            yield piece
+        elif len(packed) == before:
+            raise EOFError("it ends too early")

@@ -38,6 +38,17 @@ class ArchiveFileStore(StoreBase):
             archive_files.put(conn, row)
         assert archive_files.read(conn, file.series_id) == [earlier, file]
         assert archive_files.read(conn, file.series_id + 1) == []
+        assert archive_files.get(conn, file.series_id, file.name) == file
+        assert archive_files.get(conn, file.series_id + 1, file.name) is None
+
+    def test_a_file_can_be_forgotten(self, conn: Connection, file: ArchiveFileRow) -> None:
+        """That one alone."""
+        earlier = replace(file, name="BTCUSDT-1m-2023-12.zip", start_ms=T0 - MONTH, end_ms=T0)
+        for row in (earlier, file):
+            archive_files.put(conn, row)
+        archive_files.forget(conn, file.series_id, file.name)
+        archive_files.forget(conn, file.series_id + 1, earlier.name)
+        assert archive_files.read(conn, file.series_id) == [earlier]
 
     @pytest.mark.parametrize("wrong", [{"state": "lost"}, {"end_ms": T0}, {"series_id": 99}, {"source_id": 99}])
     def test_what_cannot_be_is_refused(self, conn: Connection, file: ArchiveFileRow, wrong: dict[str, object]) -> None:

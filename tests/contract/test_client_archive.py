@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fetcher.clients.binance_archive import BinanceArchiveClient, checksum_in, file_name, file_path, modified_ms
+from fetcher.clients.http import HttpRecord
 from fetcher.clock import Clock, parse_utc
 from fetcher.errors import (
     AuthenticationFailed,
@@ -71,6 +73,26 @@ def test_a_zip_and_what_is_beside_it(wire: WireServer) -> None:
     assert checksum_in(client.checksum(way_in, "BTCUSDT", ONE, MONTH).value, NAME) == HASH
     assert wire.seen == [file_path("BTCUSDT", ONE, MONTH), f"{file_path('BTCUSDT', ONE, MONTH)}.CHECKSUM"]
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Mon, 05 Feb 2024 07:30:00 GMT", "2024-02-05T07:30:00Z"),
+        ("Mon, 05 Feb 2024 07:30:00 -0000", "2024-02-05T07:30:00Z"),
+        ("yesterday", None),
+        (None, None),
+    ],
+)
+def test_when_a_file_was_published(monkeypatch: pytest.MonkeyPatch, said: str | None, expected: str | None) -> None:
+    """In UTC, wherever this machine is; None where that is not told."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    headers = {} if said is None else {"Last-Modified": said}
+    record = HttpRecord("http://archive/file", 200, headers, b"", 0.0, 0.0)
+    assert modified_ms(record) == (None if expected is None else parse_utc(expected))
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from db import retrying, state
 from db.engine import open_engine, reading, writing
@@ -54,6 +54,24 @@ def test_a_connection_closed_meanwhile_costs_a_reconnect(engine: Engine, postgre
     assert postgresql.cut(name) == 3
     for _ in range(3):
         assert runs(engine) == 0
+
+
+def test_connections_that_break_as_soon_as_they_are_made(engine: Engine, postgresql: Server, name: str) -> None:
+    """As while a server shuts down: told in a sentence like any other, and tried again."""
+    cuts = [1, 1]
+
+    def cut(*_: object) -> None:
+        if cuts:
+            cuts.pop()
+            postgresql.cut(name)
+
+    assert runs(engine) == 0
+    postgresql.cut(name)
+    event.listen(engine, "connect", cut)
+    with pytest.raises(DatabaseLost, match="broke the connection"):
+        runs(engine)
+    assert retried(runs)(engine) == 0
+    assert cuts == []
 
 
 def test_a_restarted_server_costs_a_reconnect(engine: Engine, postgresql: Server) -> None:

@@ -182,6 +182,7 @@ def test_another_programs_database_is_left_alone(postgresql: Server) -> None:
             "no connections just now",
         ),
         (psycopg.OperationalError('FATAL:  no pg_hba.conf entry for host "::1"'), DatabaseProblem, "pg_hba.conf"),
+        (psycopg.OperationalError('FATAL:  role "anna" is not permitted to log in'), DatabaseProblem, "grant it"),
         (psycopg.OperationalError("FATAL:  sorry, too many clients already"), DatabaseLost, "no connection left"),
         (psycopg.OperationalError("FATAL:  no such database: market"), DatabaseUnusable, "does not exist"),
         (psycopg.OperationalError("server closed the connection unexpectedly"), DatabaseLost, "broke the connection"),

@@ -252,6 +252,58 @@ def test_a_republished_file_is_noticed_and_read_anew(world: World) -> None:
     assert downloads(world) == ["BTCUSDT-1m-2025-01.zip"]
 
 
+@pytest.mark.usefixtures("database")
+def test_a_republished_file_that_lacked_candles_is_read_anew_too(tmp_path: Path) -> None:
+    """Else it would be left alone for a week, since it did not bring all, and be found again by each audit."""
+    with open_world(tmp_path, "--clock", NOW, "--outage", "2025-02-10T02:00/2025-02-10T04:30") as world:
+        configured(world)
+        assert world.backfill(FEBRUARY, Clock(parse_utc(NOW))).outcome is Outcome.OK
+        world.sandbox.restate("BTCUSDT", "1m", parse_utc("2025-02-15T10:00:00Z"), "77.5")
+        world.sandbox.clear_log()
+        with world.app(Clock(parse_utc(NOW))) as app:
+            [repaired] = republished(app.archive, app.engine, app.fetcher.sync(), repair=True)[1]
+            assert repaired.repaired
+        assert world.backfill(FEBRUARY, Clock(parse_utc(NOW))).outcome is Outcome.OK
+        assert set(downloads(world)) == {"BTCUSDT-1m-2025-02.zip"}  # for what is before the outage, and behind it
+        with world.app(Clock(parse_utc(NOW))) as app:
+            assert republished(app.archive, app.engine, app.fetcher.sync()) == (1, [])
+
+
+@pytest.mark.usefixtures("database")
+def test_a_republished_file_that_was_read_again_in_part_is_still_noticed(world: World) -> None:
+    """What came of it before is of another file than the archive has now."""
+    filled(world, FEBRUARY)
+    world.sandbox.restate("BTCUSDT", "1m", parse_utc("2025-02-15T10:00:00Z"), "77.5")
+    lost = window("2025-02-01", "2025-02-06")
+    world.change("DELETE FROM candles WHERE open_time < :end", end=lost.end)
+    world.sandbox.clear_log()
+    with world.app(Clock(parse_utc(NOW))) as app:
+        assert audit(app.engine, app.fetcher.sync(), repair=True).repaired == 1
+    assert world.backfill(FEBRUARY, Clock(parse_utc(NOW))).outcome is Outcome.OK
+    assert downloads(world) == ["BTCUSDT-1m-2025-02.zip"]
+    with world.app(Clock(parse_utc(NOW))) as app:
+        files, [found] = republished(app.archive, app.engine, app.fetcher.sync())
+        assert (files, found.kind) == (1, REPUBLISHED)
+
+
+@pytest.mark.parametrize("fault", ["wrong_checksum", "missing"])
+def test_a_file_that_was_read_and_is_bad_now_is_still_asked_about(world: World, fault: str) -> None:
+    """Its candles are stored, whatever became of it since: an audit goes on looking whether it is still the same."""
+    name = "BTCUSDT-1m-2025-02.zip"
+    filled(world, FEBRUARY)
+    world.sandbox.configure(archive={"faults": {fault: [name]}})
+    world.change("DELETE FROM candles WHERE open_time < :end", end=window("2025-02-01", "2025-02-06").end)
+    with world.app(Clock(parse_utc(NOW))) as app:
+        assert audit(app.engine, app.fetcher.sync(), repair=True).repaired == 1
+    filled(world, FEBRUARY)
+    state, reason = notes(world)[name]
+    assert state == "read"
+    assert (reason or "").startswith("when it was asked for again")
+    with world.app(Clock(parse_utc(NOW))) as app:
+        files, [found] = republished(app.archive, app.engine, app.fetcher.sync())
+    assert (files, found.kind, found.message.startswith(name)) == (6, REPUBLISHED, True)
+
+
 def test_an_archive_that_cannot_be_asked_about_its_files_is_told(world: World) -> None:
     """Not knowing is not the same as being well."""
     filled(world, FEBRUARY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,14 @@ def test_a_backup_without_its_program_says_what_to_run(
     assert f"pg_dump --format=custom --file=none.dump {url_for(filled, WITH_PASSWORD)}" in said.err
     assert "hush" not in said.err
     assert not (filled.folder / "none.dump").exists()
+
+
+def test_the_command_to_run_can_be_pasted_into_a_shell(filled: CommandLine, tmp_path: Path) -> None:
+    """Options of the address and blanks in a name hold together there."""
+    url = f"{url_for(filled, f'{WITH_PASSWORD}:hush')}?application_name=mine&connect_timeout=3"
+    said = filled.command("db", "backup", "my copy.dump", PATH=str(tmp_path), FETCHER_DATABASE_URL=url)
+    words = shlex.split(said.err[said.err.index("pg_dump --format") :])
+    assert words == ["pg_dump", "--format=custom", "--file=my copy.dump", url.replace(":hush", "")]
 
 
 def test_a_backup_that_fails_leaves_no_file(filled: CommandLine, tmp_path: Path) -> None:

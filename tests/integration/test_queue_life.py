@@ -9,6 +9,7 @@ import pytest
 
 from db import endpoints
 from db.engine import writing
+from db.errors import DatabaseProblem
 from fetcher.audit import audit
 from fetcher.clock import Clock, format_utc, parse_utc
 from fetcher.model import DAY, HOUR, MINUTE, Timeframe, Window
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fetcher.model import Rows
+    from fetcher.page import Stored
     from tests.integration.world import World
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -191,3 +193,22 @@ def test_a_rest_that_is_lifted_is_over(tmp_path: Path) -> None:
         with world.app(Clock(NOW)) as app, writing(app.engine) as connection:
             endpoints.reset(connection)
         assert world.run(10, clock=Clock(NOW)).outcome is Outcome.OK
+
+
+@pytest.mark.timeout(200)
+def test_pages_that_could_not_be_kept_are_not_waited_for_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that works again and again (a full disk is full for a while) counts them as under way only once."""
+
+    def full(*_: object) -> Stored:
+        raise DatabaseProblem("the disk is full")
+
+    with open_world(tmp_path) as world:
+        world.configure(market("BTC/USDT ETH/USDT", "1d", "2024-02-01"), workers=1)
+        with world.app() as app:
+            with monkeypatch.context() as patch:
+                patch.setattr("fetcher.storage.Storage.commit", full)
+                for _ in range(2):
+                    with pytest.raises(DatabaseProblem, match="the disk is full"):
+                        app.fetcher.run(50.0)
+                    app.stop.clear()
+            assert app.fetcher.run(50.0).outcome is Outcome.OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
+    from db.series import SeriesRow
+    from fetcher.app import App
+    from fetcher.model import Series
+    from fetcher.page import Page
+    from fetcher.steps import Task
     from tests.databases import PostgreSQLServer
     from tests.postgresql import Server
 
@@ -127,3 +135,75 @@ def test_a_run_ends_when_the_server_stays_away(
         assert world.backfill(ASKED).exit_code == 0
         assert_not_asked_again(world, before)
         assert_right(world, ASKED)
+
+
+def test_who_waited_in_vain_once_works_again_when_the_server_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One program works many times: what one time met is told once."""
+    with open_world(tmp_path) as world:
+        world.configure(market("BTC/USDT", "1h", "2024-02-01"))
+        with world.app() as app:
+            asked = [(series, ASKED) for series in app.fetcher.sync()]
+
+            def lost(_steps: object, _task: Task) -> Page:
+                raise DatabaseLost("away")
+
+            with monkeypatch.context() as patch:
+                patch.setattr("fetcher.steps.JobSteps.ask", lost)
+                with pytest.raises(DatabaseLost, match="away"):
+                    app.fetcher.backfill(asked)
+            app.stop.clear()
+            assert app.fetcher.backfill(asked).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("within", "look_up"),
+    [
+        ("db.series.read_series", lambda app, _: app.fetcher.sync()),
+        ("db.series.read_series", lambda app, _: app.fetcher.work_queue(stay=False)),
+        ("db.series.read_series", lambda app, series: app.fetcher._queue.series(series.id)),
+        ("fetcher.healing.is_unserved", lambda app, series: app.fetcher._queue.healers(series)),
+    ],
+    ids=["all series", "what a worker works", "one series", "who heals"],
+)
+def test_what_is_cut_while_it_is_looked_up_is_looked_up_again(
+    tmp_path: Path, databases: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch, within: str,
+    look_up: Callable[[App, Series], object],
+) -> None:  # fmt: skip
+    """No question to the database ends the run because its connection broke under it."""
+    do, cuts = pkgutil.resolve_name(within), [1]
+
+    def cut_once(connection: Connection, *words: object, **more: object) -> object:
+        if cuts:
+            cuts.pop()
+            databases.server.cut(databases.name_of(tmp_path))
+        return do(connection, *words, **more)
+
+    with open_world(tmp_path) as world:
+        world.configure(market("BTC/USDT", "1h", "2024-02-01"))
+        with world.app() as app:
+            [series] = app.fetcher.sync()
+            app.fetcher._queue._series.clear()
+            monkeypatch.setattr(within, cut_once)
+            look_up(app, series)
+            assert cuts == []
+
+
+def test_a_worker_that_waited_in_vain_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done again is one look at the database, never a whole run."""
+    monkeypatch.setattr("db.retrying.PAUSES", (0.0, 0.01, 0.01))
+    tries = []
+
+    def lost(_connection: Connection, *, enabled_only: bool = False) -> list[SeriesRow]:
+        tries.append(enabled_only)
+        raise DatabaseLost("away")
+
+    with open_world(tmp_path) as world:
+        world.configure(market("BTC/USDT", "1h", "2024-02-01"))
+        with world.app() as app:
+            monkeypatch.setattr("db.series.read_series", lost)
+            with pytest.raises(DatabaseLost, match="away"):
+                app.fetcher.work_queue(stay=False)
+        assert len(tries) == 4
+        assert world.query("SELECT kind, outcome FROM runs") == [("worker", "failed")]

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from fetcher.router import Served
     from fetcher.sandbox.control import SandboxControl
+    from fetcher.served import Served
 
 NOW = parse_utc("2026-06-01T00:00:30Z")
 SPEED = 50  # of the program's clock: the pauses between tries shrink with it

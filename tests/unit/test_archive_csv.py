@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fetcher.clients.archive_csv import _read_columns, _read_lines, parse_csv
+from fetcher.errors import BadPayload
 from fetcher.model import MINUTE
 
 T0 = 1_704_067_200_000
@@ -52,6 +53,20 @@ def test_a_header_is_passed_over() -> None:
     assert (len(page.rows), page.spoiled) == (1, ())
 
 
+@pytest.mark.parametrize("first", ["rubbish\n", "<html>\n", "x" + line(9), "\n"])
+def test_a_first_line_that_is_no_header_is_kept_as_spoiled(first: str) -> None:
+    """A file that begins with anything but candles, or the names of their columns, is not to be believed."""
+    page = parse_csv([(first + line(0)).encode()])
+    assert (len(page.rows), len(page.spoiled)) == (1, 1)
+
+
+@pytest.mark.parametrize("rubbish", [b"\n", b"x,y\n"])
+def test_a_file_of_rubbish_is_given_up(rubbish: bytes) -> None:
+    """It is not kept line by line: a small zip holds millions of them."""
+    with pytest.raises(BadPayload, match="more than 1,000 of its lines cannot be read"):
+        parse_csv([rubbish * 5_000])
+
+
 @pytest.mark.parametrize("size", [1, 7, 100, 1000, 10**6])
 def test_it_does_not_matter_how_the_file_is_cut(size: int) -> None:
     """Pieces end anywhere."""
@@ -81,6 +96,13 @@ def test_what_no_column_holds_is_read_line_by_line(cells: str) -> None:
     assert _read_columns(text) is None or _read_columns(text).tobytes() == _read_lines(text).rows.tobytes()  # type: ignore[union-attr]
     page = parse_csv([text])
     assert len(page.rows) + len(page.spoiled) == 1
+
+
+@pytest.mark.parametrize("cell", ["7_195.24000000", " 7195.24000000", "7195.24000000 ", "\uff17195.24", "+7195.24"])
+def test_what_python_alone_takes_for_a_number_is_none(cell: str) -> None:
+    """A line that is not written as the exchange writes them says that something happened to it."""
+    page = parse_csv([line(0).replace("7195.24000000", cell).encode()])
+    assert (len(page.rows), len(page.spoiled)) == (0, 1)
 
 
 @settings(deadline=None)

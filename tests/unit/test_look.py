@@ -7,7 +7,7 @@ import pytest
 
 from fetcher.look import Look
 from fetcher.model import CANDLE, MINUTE, Series, Timeframe, Window
-from fetcher.router import Served
+from fetcher.served import Served
 from fetcher.validation import Refused
 from fetcher.wire import empty_page
 

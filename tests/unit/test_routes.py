@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fetcher.clock import format_utc, parse_utc
 from fetcher.gaps import subtract, union
 from fetcher.model import DAY, HOUR, MINUTE, Timeframe, Window
-from fetcher.periods import DAILY, MONTHLY, Period
+from fetcher.periods import DAILY, MONTHLY, Period, months
 from fetcher.routes import FILE_COST, Mix, Offer, cheapest, is_worth_a_month
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fetcher.model import Grid
 
 NOW = parse_utc("2024-06-20T12:00:00Z")
-OFFER = Offer(monthly=True, daily=True, now_ms=NOW, page_slots=1000, page_cost=2.0)
+OFFER = Offer(daily=True, now_ms=NOW, page_slots=1000, page_cost=2.0)
 ONE = Timeframe("1m").grid()
 
 
@@ -85,7 +85,8 @@ def test_everything_missing_is_covered_once_and_nothing_else(
     start, grid = parse_utc("2024-02-10"), Timeframe(timeframe).grid()
     step = Timeframe(timeframe).ms
     missing = union(Window(s := grid.floor(start + a * MINUTE), s + -(-b * MINUTE // step) * step) for a, b in spans)
-    mix = cheapest(missing, grid, replace(OFFER, monthly=MONTHLY in offered, daily=DAILY in offered))
+    spent = () if MONTHLY in offered else months(Window(missing[0].start, missing[-1].end))
+    mix = cheapest(missing, grid, replace(OFFER, daily=DAILY in offered, spent=spent))
     parts = [*(part for _, brought in mix.files for part in brought), *mix.pages]
     assert union(parts) == missing
     assert sum(part.span for part in parts) == sum(gap.span for gap in missing)

@@ -35,6 +35,13 @@ def test_what_went_in_comes_out(method: int, size: int) -> None:
     assert method == ZIP_STORED or all(len(piece) <= PIECE for piece in pieces)
 
 
+@pytest.mark.parametrize("more", range(1, 300, 7))
+def test_what_comes_out_of_the_last_bytes_is_not_lost(more: int) -> None:
+    """All of the zip may have gone in while a piece, which is full, has not let all of it out yet."""
+    content = b"0" * (PIECE + more)
+    assert b"".join(unzip(zipped(content), NAME)) == content
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [

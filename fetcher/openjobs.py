@@ -1,0 +1,126 @@
+"""The jobs that this process has claimed and not ended: what each asks next, and how it leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from db.errors import DatabaseLost
+from fetcher.aftermath import LATER_SECONDS, after_failure
+from fetcher.errors import Contradicted, Stopped, UnknownSymbol, Unproven
+from fetcher.events import JobEnded
+from fetcher.model import Window
+from fetcher.planner import RECHECK, TAIL
+from fetcher.steps import CONFIRM
+from fetcher.writer import OpenJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from db.jobs import JobRow
+    from fetcher.clock import Clock
+    from fetcher.events import Fact
+    from fetcher.jobqueue import JobQueue
+    from fetcher.steps import JobSteps, Task
+
+IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
+
+
+class OpenJobs:
+    """Jobs from their claim to their end; one thread's. What they ask next is given back, for others to ask."""
+
+    def __init__(self, steps: JobSteps, jobs: JobQueue, clock: Clock, tell: Callable[[Fact], None]) -> None:
+        self._steps = steps
+        self._jobs = jobs
+        self._clock = clock
+        self._tell = tell
+        self._open: dict[int, OpenJob] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any is open."""
+        return bool(self._open)
+
+    def begin(self, row: JobRow) -> list[Task]:
+        """Open a job that was claimed: what it asks first."""
+        job = self._open[row.id] = OpenJob(row, self._jobs.series(row.series_id))
+        return self._awaited(job, self._steps.first(job))
+
+    def learned(self, job: OpenJob) -> list[Task]:
+        """Go on with a job of whose series something was learnt."""
+        job.series = self._jobs.series(job.series.id)
+        job.settled()
+        return self._awaited(job, self._steps.first(job))
+
+    def settle(self, job: OpenJob, missing: list[Window] | None) -> list[Task]:
+        """Nothing of a job is in flight any more: end it, confirm its holes, or put it back.
+
+        `missing` is what the commit of its last page found still uncovered; with nothing missing it also ended the job.
+        """
+        if isinstance(job.error, (Stopped, DatabaseLost)):
+            return []  # goes back to the queue as it is
+        if job.error is not None:
+            self._give_back(job, job.error)
+        elif missing == [] or (job.row.kind == RECHECK and job.answered):
+            self._end(job, "done", None)
+        elif job.row.kind == RECHECK:
+            self._give_back(job, _inconclusive(job))
+        else:
+            holes = self._steps.missing(job) if missing is None else missing
+            if not holes:
+                self._end(job, "done", None)
+            elif job.fruitless_rounds(sum(hole.span for hole in holes)) > IDLE_ROUNDS:
+                self._give_back(job, _inconclusive(job))
+            else:
+                return self._awaited(job, self._steps.confirming(job, holes))
+        return []
+
+    def release(self) -> None:
+        """Give the jobs back that the end of the run found open, with what is known of their holes."""
+        left, self._open = list(self._open.values()), {}
+        for job in left:
+            if job.lacks and job.row.kind != RECHECK:
+                self._steps.keep_witnesses(job, self._steps.missing(job), Stopped("the run is ending"))
+        self._jobs.release([job.id for job in left])
+
+    def _awaited(self, job: OpenJob, tasks: list[Task]) -> list[Task]:
+        """The tasks, whose pages the job awaits from now on; without any it is done."""
+        if tasks:
+            job.confirming = any(task.kind == CONFIRM for task in tasks)
+            job.expect(len(tasks))
+        else:
+            self._end(job, "done", None)
+        return tasks
+
+    def _give_back(self, job: OpenJob, error: Exception) -> None:
+        """Let a job go with what is left of it: what it brought is covered, and must not be hidden by it."""
+        if job.heals is not None and isinstance(error, UnknownSymbol):  # there is nothing better than what is there
+            self._end(job, "done", str(error))
+            return
+        missing = [] if job.row.kind == RECHECK else self._steps.missing(job)
+        progressed = job.answered if job.row.kind == RECHECK else job.has_progressed(missing)
+        attempts = 1 if progressed else job.row.attempts + 1
+        alone = len(job.series.sources) == 1
+        end = after_failure(error, attempts, self._clock.now_ms(), alone=alone)
+        if job.heals is not None and not missing:
+            self._end(job, "done", None)
+            return
+        if missing:
+            self._jobs.resize(job.id, Window(missing[0].start, missing[-1].end))
+        not_before = end.not_before
+        if self._steps.keep_witnesses(job, missing, error) and job.row.kind == TAIL:
+            # what closes meanwhile is added to this job, and others may serve that while its source rests
+            not_before = min(not_before, self._clock.now_ms() + int(LATER_SECONDS * 1000))
+        counted = 0 if job.heals is not None and end.attempts is None else end.attempts  # due when that rest is lifted
+        self._end(job, end.status, end.message, not_before=not_before, attempts=counted)
+
+    def _end(
+        self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, attempts: int | None = None
+    ) -> None:
+        self._jobs.end(job.id, status, error, not_before=not_before, attempts=attempts)
+        self._open.pop(job.id, None)
+        self._tell(JobEnded(job.id, job.row.kind, str(job.series), job.row.start_ms, job.row.end_ms, status, error))
+
+
+def _inconclusive(job: OpenJob) -> Exception:
+    if job.refused is not None:
+        return Unproven(f"a candle that came was refused ({job.refused.reason}); see `quarantine`")
+    return Contradicted("the answers keep contradicting each other")
