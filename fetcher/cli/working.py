@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from db import endpoints
 from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.cli.remaining import remaining_slots
-from fetcher.cli.signals import stopping
+from fetcher.cli.signals import LEAVE_SECONDS, stopping
 from fetcher.endpoints import FAILING, RESTING, endpoint_states
 from fetcher.errors import RunLocked
 from fetcher.events import Attempt
@@ -44,7 +45,7 @@ def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = Non
     facts = logs.FactLog()
     app.hooks.add(facts)
     progress = _progress(call, app, asked)
-    with stopping(app.stop), metered(call.config, app), ticking(progress):
+    with stopping(app.stop, within=LEAVE_SECONDS), metered(call.config, app), ticking(progress):
         try:
             yield
         finally:
@@ -64,9 +65,10 @@ def metered(config: Config, app: App) -> Iterator[None]:
         raise
     finally:
         if path is not None:
-            from fetcher.observe.exporter import write_textfile  # noqa: PLC0415 (for who has metrics)
+            from fetcher.observe.exporter import Textfile  # noqa: PLC0415 (for who has metrics)
 
-            write_textfile(path, lambda: vitals_or_none(app.engine, config, app.clock.now_ms()), config.goals)
+            read = partial(vitals_or_none, app.engine, config, app.clock.now_ms())
+            Textfile(path, read, lambda: config.goals).write()
 
 
 @contextmanager

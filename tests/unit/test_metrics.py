@@ -19,7 +19,7 @@ from db.quarantine import Held
 from db.state import RunRow
 from fetcher.endpoints import RESTING, UNKNOWN, EndpointState
 from fetcher.model import HOUR, MINUTE, Series, Timeframe
-from fetcher.observe.exporter import DATABASE_UP, UPTIME, Numbers
+from fetcher.observe.exporter import DATABASE_UP, Numbers
 from fetcher.observe.metrics import metrics
 from fetcher.sections import Goals
 from fetcher.standing import standing
@@ -28,7 +28,7 @@ from fetcher.vitals import Vitals
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "cron" / "prometheus"
 METRICS = metrics(Goals())
-LABELS = {metric.name: set(metric.labels) for metric in METRICS} | {DATABASE_UP: set(), UPTIME: set()}
+LABELS = {metric.name: set(metric.labels) for metric in METRICS} | {DATABASE_UP: set()}
 SCRAPED = {"instance", "job"}  # labels that Prometheus adds
 OTHERS = {"process_resident_memory_bytes"}  # of the library
 NOW = 100 * HOUR
@@ -61,13 +61,14 @@ VITALS = Vitals(
         RunRow(2, "run", NOW - 3000, "host", 1, NOW - 2000, "partial", 1),
         RunRow(1, "backfill", 1000, "host", 1, 61_000, "ok", 0),
     ),
+    NOW - 7000,
 )  # fmt: skip
 
 
-def told(vitals: Vitals | None = VITALS, uptime: float | None = None) -> dict[str, dict[tuple[str, ...], float]]:
+def told(vitals: Vitals | None = VITALS) -> dict[str, dict[tuple[str, ...], float]]:
     """What a scrape says: name → values of the labels, sorted by the labels' names → number."""
     registry = CollectorRegistry()
-    registry.register(Numbers(lambda: vitals, Goals(), None if uptime is None else lambda: uptime))
+    registry.register(Numbers(lambda: vitals, Goals))
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
@@ -79,6 +80,7 @@ def told(vitals: Vitals | None = VITALS, uptime: float | None = None) -> dict[st
 EXPECTED: dict[str, dict[tuple[str, ...], float]] = {
     "fetcher_database_up": {(): 1},
     "fetcher_vitals_timestamp_seconds": {(): 360_000},
+    "fetcher_uptime_seconds": {(): 7},
     "fetcher_series_lag_seconds": {("BTC/USDT", "1h"): 8 * 3600},
     "fetcher_series_overdue_seconds": {("BTC/USDT", "1h"): 7 * 3600, ("ETH/USDT", "1h"): 99 * 3600},
     "fetcher_series_interval_seconds": {("BTC/USDT", "1h"): 3600, ("ETH/USDT", "1h"): 3600},
@@ -157,7 +159,7 @@ def test_every_kind_of_job_is_told_also_where_there_is_none() -> None:
 
 def test_without_the_database_only_that_is_told() -> None:
     """Old numbers would be taken for new ones."""
-    assert told(None, uptime=7.0) == {"fetcher_database_up": {(): 0}, "fetcher_uptime_seconds": {(): 7}}
+    assert told(None) == {"fetcher_database_up": {(): 0}}
 
 
 def test_a_strangers_words_stay_inside_their_quotes() -> None:
