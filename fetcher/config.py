@@ -207,6 +207,7 @@ _PLAIN_WORDS = {
     "model_type": "must hold keys with values",
     "string_type": "must be text; put it between quotes",
     **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",

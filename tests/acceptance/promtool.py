@@ -1,4 +1,4 @@
-"""Prometheus' own programs: the system's where it has them, else those of Debian's package, unpacked beside the tests."""
+"""Prometheus' own programs: the system's where it has them, else those of Debian's package, unpacked for the tests."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CommandLine, str]]:
     """A daemon at work, with the address of its metrics."""
-    with spawn_sandbox("--clock", NOW, "--venue-down", "okx=always") as sandbox:
+    with spawn_sandbox("--clock", NOW) as sandbox:
         line = CommandLine(sandbox, tmp_path_factory.mktemp("watched"))
         line.configure(market("BTC/USDT ETH/USDT", "1h 1d", "2026-05-01"))
         configure(line, "{listen: '127.0.0.1:0', textfile: candles.prom}")
