@@ -37,7 +37,7 @@ def line(tmp_path: Path) -> Iterator[CommandLine]:
 
 
 def test_closes_are_fetched_as_they_come(line: CommandLine) -> None:
-    """Each minute once, none before it has closed, every step that did something on one line; 75 for others meanwhile."""
+    """Each minute once, none before it has closed; a line for each step that did something; 75 for others meanwhile."""
     with running(line) as daemon:
         closes(line, daemon, 3)
         other = line.command()
