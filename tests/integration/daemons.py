@@ -87,10 +87,10 @@ class Daemon:
 
 
 @contextmanager
-def running(world: CommandLine, *words: str, jumps: str = "", **environment: str) -> Iterator[Daemon]:
+def running(world: CommandLine, *words: str, jumps: str = "", speed: str = "", **environment: str) -> Iterator[Daemon]:
     """A daemon, or another command by its words, by the sandbox's clock and speed; killed where it has not left."""
     config = world.sandbox.config()
-    speed = str(config["clock"]).partition("x")[2] or "1"
+    speed = speed or str(config["clock"]).partition("x")[2] or "1"
     clock = f"{format_utc(config['now_ms'])} x{speed} {jumps}".strip()
     child = world.start(*(words or ("--daemon",)), FETCHER_CLOCK=clock, **environment)
     daemon = Daemon(child)
