@@ -19,8 +19,8 @@ from fetcher.observe.exporter import Endpoint
 from fetcher.sandbox.control import spawn_sandbox
 from fetcher.sections import Goals
 from fetcher.vitals import Vitals, vitals_or_none
-from tests.databases import chosen
-from tests.integration.commands import NOW, CommandLine
+from tests.databases import ON_POSTGRESQL, PostgreSQLServer, chosen
+from tests.integration.commands import NOW, CommandLine, until
 from tests.integration.world import market
 
 if TYPE_CHECKING:
@@ -152,6 +152,23 @@ def test_a_scrape_says_that_the_database_is_away() -> None:
         found = scraped(url)
     assert found["fetcher_database_up"] == {(): 1}
     assert found["fetcher_vitals_timestamp_seconds"] == {(): 1}
+
+
+@ON_POSTGRESQL
+def test_a_server_that_is_away_is_told_and_seen_again(databases: Databases, line: CommandLine) -> None:
+    """The scrape is answered while PostgreSQL is stopped, and has its numbers again when that is back."""
+    assert isinstance(databases, PostgreSQLServer)
+    engine, config = open_engine(line.database_url), load(line.config_path, {})
+    with serving(lambda: vitals_or_none(engine, config, parse_utc(NOW))) as url:
+        assert scraped(url)["fetcher_database_up"] == {(): 1}
+        databases.server.stop()
+        try:
+            assert scraped(url).keys() & {"fetcher_database_up", "fetcher_jobs"} == {"fetcher_database_up"}
+            assert scraped(url)["fetcher_database_up"] == {(): 0}
+        finally:
+            databases.server.start()
+        until(lambda: scraped(url)["fetcher_database_up"] == {(): 1})
+    engine.dispose()
 
 
 def test_whatever_goes_wrong_a_scrape_is_answered(capfd: pytest.CaptureFixture[str]) -> None:
