@@ -20,7 +20,6 @@ from fetcher.model import MINUTE
 from fetcher.observe import logs
 from fetcher.observe.progress import PlainLines, Progress, duration
 from fetcher.outcome import Outcome
-from fetcher.vitals import vitals_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,6 +65,7 @@ def metered(config: Config, app: App) -> Iterator[None]:
     finally:
         if path is not None:
             from fetcher.observe.exporter import Textfile  # noqa: PLC0415 (for who has metrics)
+            from fetcher.vitals import vitals_or_none  # noqa: PLC0415 (the same)
 
             read = partial(vitals_or_none, app.engine, config, app.clock.now_ms())
             Textfile(path, read, lambda: config.goals).write()
