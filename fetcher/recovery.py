@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from db.errors import DatabaseLost
 from fetcher.aftermath import PATIENCE_SECONDS
 from fetcher.errors import Stopped
-from fetcher.events import PageStored
+from fetcher.flight import Flight
 from fetcher.model import Window
 from fetcher.openjobs import OpenJobs
+from fetcher.planner import TAIL
 from fetcher.steps import CONFIRM
 from fetcher.writer import Committed, Writer
 
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock, Stop
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
-    from fetcher.page import Page
     from fetcher.steps import JobSteps, Task
     from fetcher.storage import Storage
     from fetcher.writer import OpenJob
 
 BEAT_SECONDS = 30.0  # how often leases and run lock are renewed
-_LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens
+_LOOK_SECONDS = 0.25  # how often a stop is noticed while nothing happens
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
 
 
@@ -90,19 +90,19 @@ class RecoveryManager:
         self._begin_anew()
         writer = Writer(self._storage, self._clock, self._happened.put)
         writer.start()
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fetch")
+        flight = Flight(self._workers, self._stop)
         try:
             while not self._stopping(deadline):
                 self._keep_alive(beat)
                 self._claim(scope)
-                self._submit(pool, writer)
+                self._submit(flight, writer)
                 if self._open:
                     self._react(deadline)
                 elif not self._wait_for_due(scope, deadline):
                     break
         finally:
             self._todo.clear()
-            pool.shutdown(wait=True, cancel_futures=True)
+            flight.land()
             writer.close()
             self._drain()
             self._open.release()
@@ -110,8 +110,9 @@ class RecoveryManager:
             raise broken
 
     def _begin_anew(self) -> None:
-        """Forget what an earlier time of work left in flight: it gave its jobs back, or lost the database."""
+        """Forget what an earlier time of work left open, which gave its jobs back or lost the database."""
         self._happened = queue.SimpleQueue()
+        self._todo.clear()
         self._flying, self._claim_after, self._lost = 0, 0.0, None
 
     def is_stopped_within(self, seconds: float) -> bool:
@@ -145,9 +146,9 @@ class RecoveryManager:
         else:
             self._todo.extend(tasks)
 
-    def _submit(self, pool: ThreadPoolExecutor, writer: Writer) -> None:
+    def _submit(self, flight: Flight, writer: Writer) -> None:
         while self._todo and self._flying < 2 * self._workers:
-            pool.submit(self._fetch_in_room, self._todo.popleft(), writer)
+            flight.start(partial(self._fetch_in_room, self._todo.popleft(), writer))
             self._flying += 1
 
     def _fetch_in_room(self, task: Task, writer: Writer) -> None:
@@ -195,7 +196,9 @@ class RecoveryManager:
                 self._flying -= len(happening.pages)
                 for job, page in happening.pages:
                     job.bring(page)
-                    self._tell(_progress(job, page))
+                    self._tell(page.told())
+                    if job.row.kind == TAIL:
+                        self._tell(page.tail_read())
                 for job in happening.ended:
                     self._schedule(self._open.settle(job, happening.stored.missing.get(job.id)))
             case _Learned(job):
@@ -225,8 +228,3 @@ class RecoveryManager:
         self._clock.wait(self._stop, seconds + 0.001)
         self._claim_after = 0.0
         return True
-
-
-def _progress(job: OpenJob, page: Page) -> PageStored:
-    absent = [(part.window.start, part.window.end) for part in page.absent if not part.quiet]
-    return PageStored(str(job.series), page.batch.source, len(page.batch.rows), len(page.refused), tuple(absent))
