@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from fetcher.errors import ConfigError
-from fetcher.sections import Logging, Run, Section
+from fetcher.sections import Daemon, Logging, Run, Section
 from fetcher.values import (
     BaseUrl,
     MarketId,
@@ -109,6 +109,7 @@ class Config(Section):
     sources: dict[str, Annotated[SourceSettings, Field(discriminator="client")]]
     markets: Annotated[list[Market], AfterValidator(some)]
     run: Run = Run()
+    daemon: Daemon = Daemon()
     logging: Logging = Logging()
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.cli.endpoints import FAILING, RESTING, endpoint_states
 from fetcher.cli.remaining import remaining_slots
-from fetcher.cli.signals import stopping
+from fetcher.cli.signals import LEAVE_SECONDS, stopping
 from fetcher.events import Attempt
 from fetcher.model import MINUTE
 from fetcher.observe import logs
@@ -41,7 +41,7 @@ def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = Non
     facts = logs.FactLog()
     app.hooks.add(facts)
     progress = _progress(call, app, asked)
-    with stopping(app.stop), ticking(progress):
+    with stopping(app.stop, within=LEAVE_SECONDS), ticking(progress):
         try:
             yield
         finally:
