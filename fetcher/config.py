@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from fetcher.errors import ConfigError
-from fetcher.sections import Daemon, Logging, Run, Section
+from fetcher.sections import Daemon, Goals, Logging, Metrics, Run, Section
 from fetcher.values import (
     BaseUrl,
     MarketId,
@@ -111,6 +111,8 @@ class Config(Section):
     run: Run = Run()
     daemon: Daemon = Daemon()
     logging: Logging = Logging()
+    metrics: Metrics = Metrics()
+    goals: Goals = Goals()
 
     @model_validator(mode="after")
     def _check_markets(self) -> Config:
@@ -194,7 +196,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     if not re.match(r"\w+(\+\w+)?://", url):  # not repeated: it may hold a password
         where = "FETCHER_DATABASE_URL" if from_environment else f"{path}: database_url"
         raise ConfigError(f"{where} is not a database URL; write it like sqlite:///market.db")
-    return config.model_copy(update={"database_url": _absolute(url, path)})
+    return config.model_copy(update={"database_url": _absolute(url, path), "metrics": _beside(path, config.metrics)})
 
 
 _PLAIN_WORDS = {
@@ -205,6 +207,7 @@ _PLAIN_WORDS = {
     "model_type": "must hold keys with values",
     "string_type": "must be text; put it between quotes",
     **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
@@ -238,6 +241,13 @@ def _sentence(error: ValidationError) -> str:
 def _without_passwords(text: str) -> str:
     """What a user wrote, repeated without the user and password of any URL in it."""
     return re.sub(r"//[^\s;]*@", "//***@", text)
+
+
+def _beside(config_path: Path, metrics: Metrics) -> Metrics:
+    """The section with its file's path starting at the folder of the configuration."""
+    if metrics.textfile is None:
+        return metrics
+    return metrics.model_copy(update={"textfile": config_path.resolve().parent / metrics.textfile})
 
 
 def _absolute(url: str, config_path: Path) -> str:

@@ -197,10 +197,6 @@ class JobQueue:
                 jobs.move(connection, before, by_ms)
                 endpoints.move_stops(connection, before, by_ms)
 
-    def next_rest_ends(self) -> int | None:
-        """When the first source that rests may be asked again, ms UTC; None where none rests."""
-        return self._router.next_rest_ends()
-
     def _reachable(self, scope: Scope | None, patience: float) -> Scope | None:
         resting = self._router.resting(patience)
         if not resting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fetcher.events import TailRead
+from fetcher.events import PageStored, TailRead
 from fetcher.model import Window
 
 if TYPE_CHECKING:
@@ -39,6 +39,13 @@ class Page:
     closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
     since_close_ms: int | None = None  # by the same clock: how long before the question went there that was
     file: FileNote | None = None  # of an archive's file: what is to be noted of it
+
+    def told(self) -> PageStored:
+        """What is told of it once it is committed."""
+        absent = [(part.window.start, part.window.end) for part in self.absent if not part.quiet]
+        return PageStored(
+            str(self.batch.series), self.batch.source, len(self.batch.rows), len(self.refused), tuple(absent)
+        )
 
     def tail_read(self) -> TailRead:
         """What it says of the newest candles of its series."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fetcher.results import RunResult
     from fetcher.runbook import RunBook
 
+PLANNING_SECONDS, WORKING_SECONDS = 2.0, 0.5  # on the wall, that a step has for each at least: else it comes to nothing
 LOOK_SECONDS = 1.0  # between looks of a worker that stays into an empty queue
 CROSS_CHECK_SECONDS = 10.0  # of its budget that a run must have left to compare a few candles with another source
 
@@ -77,7 +78,7 @@ class CryptoDataFetcher:
 
         For whoever holds the run lock. A step is recorded as a run where there is work.
         """
-        self._recovery.leave_at(deadline)
+        self._recovery.leave_at(max(deadline, self._in_real(PLANNING_SECONDS)))
         try:
             all_series = self.sync()
             scope = Scope(frozenset(series.id for series in all_series))
@@ -87,12 +88,17 @@ class CryptoDataFetcher:
                 self._planning.queue_missing(self._current(all_series))
             due = self._queue.next_due(scope, PATIENCE_SECONDS)
             if due is not None and due <= self._clock.now_ms():
+                deadline = max(deadline, self._in_real(WORKING_SECONDS))
+                self._recovery.leave_at(deadline)
                 work = partial(self._plan_and_work, all_series, deadline, planned=True)
                 return self._book.recorded("daemon", work), True
             self._book.flush_when_due()
             return read_result(self._engine, [(series, None) for series in self._current(all_series)]), False
         finally:
             self._recovery.leave_at(None)
+
+    def _in_real(self, seconds: float) -> float:
+        return self._clock.elapsed() + self._clock.stretched(seconds)
 
     def seconds_to_close(self) -> float:
         """Until the next candle of the series should be there; infinite before the first step."""
@@ -101,7 +107,7 @@ class CryptoDataFetcher:
     def seconds_to_due(self) -> float:
         """Until a job is due or a rest ends: negative where one is due, infinite where none is to come."""
         scope = Scope(frozenset(series.id for series in self._ours))
-        found = (self._queue.next_due(scope, PATIENCE_SECONDS), self._queue.next_rest_ends())
+        found = (self._queue.next_due(scope, PATIENCE_SECONDS), self._planning.next_rest_ends())
         return min(((ms - self._clock.now_ms()) / 1000 for ms in found if ms is not None), default=math.inf)
 
     def clock_was_set(self, by_ms: int) -> None:

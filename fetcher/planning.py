@@ -130,6 +130,10 @@ class Planning:
         guess = self._router.guess_now(series) - self._settle_of(series)
         return max(series.closed_until_ms or 0, series.grid.floor(guess))
 
+    def next_rest_ends(self) -> int | None:
+        """When the first source that rests may be asked again, ms UTC; None where none rests."""
+        return self._router.next_rest_ends()
+
     def seconds_to_close(self, all_series: Iterable[Series]) -> float:
         """Until the first candle that is not planned yet should be there; infinite where none is known to come."""
         return min((self._to_close(s) / 1000 for s in all_series if not s.lacks_grid), default=math.inf)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from db.errors import DatabaseLost
 from fetcher.aftermath import LATER_SECONDS, PATIENCE_SECONDS, after_failure
 from fetcher.errors import Contradicted, Stopped, UnknownSymbol, Unproven
-from fetcher.events import JobEnded, PageStored
+from fetcher.events import JobEnded
+from fetcher.flight import Flight
 from fetcher.model import Window
 from fetcher.planner import RECHECK, TAIL
 from fetcher.steps import CONFIRM, Task
@@ -24,13 +25,11 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock, Stop
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
-    from fetcher.page import Page
     from fetcher.steps import JobSteps
     from fetcher.storage import Storage
 
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 BEAT_SECONDS = 30.0  # how often leases and run lock are renewed
-LANDING_SECONDS = 3.0  # on the wall, that a program which is to end waits for answers; a time-out may be far longer
 _LOOK_SECONDS = 0.25  # how often a stop is noticed while nothing happens
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
 
@@ -67,7 +66,6 @@ class RecoveryManager:
         self._open: dict[int, OpenJob] = {}
         self._todo: deque[Task] = deque()
         self._flying = 0
-        self._futures: set[Future[None]] = set()
         self._claim_after = 0.0
         self._beaten = clock.elapsed()
         self._lost: DatabaseLost | None = None
@@ -92,19 +90,19 @@ class RecoveryManager:
         self._begin_anew()
         writer = Writer(self._storage, self._clock, self._happened.put)
         writer.start()
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fetch")
+        flight = Flight(self._workers, self._stop)
         try:
             while not self._stopping(deadline):
                 self._keep_alive(beat)
                 self._claim(scope)
-                self._submit(pool, writer)
+                self._submit(flight, writer)
                 if self._open:
                     self._react(deadline)
                 elif not self._wait_for_due(scope, deadline):
                     break
         finally:
             self._todo.clear()
-            self._land(pool)
+            flight.land()
             writer.close()
             self._drain()
             self._release()
@@ -116,7 +114,6 @@ class RecoveryManager:
         self._happened = queue.SimpleQueue()
         self._todo.clear()
         self._open.clear()
-        self._futures = set()
         self._flying, self._claim_after, self._lost = 0, 0.0, None
 
     def is_stopped_within(self, seconds: float) -> bool:
@@ -160,20 +157,10 @@ class RecoveryManager:
         else:
             self._todo.extend(tasks)
 
-    def _submit(self, pool: ThreadPoolExecutor, writer: Writer) -> None:
+    def _submit(self, flight: Flight, writer: Writer) -> None:
         while self._todo and self._flying < 2 * self._workers:
-            future = pool.submit(self._fetch_in_room, self._todo.popleft(), writer)
-            self._futures.add(future)
-            future.add_done_callback(self._futures.discard)
+            flight.start(partial(self._fetch_in_room, self._todo.popleft(), writer))
             self._flying += 1
-
-    def _land(self, pool: ThreadPoolExecutor) -> None:
-        """Wait for what is in flight; where the program is to end, only so long: what does not come is fetched anew."""
-        pool.shutdown(wait=False, cancel_futures=True)
-        while (flying := {each for each in list(self._futures) if not each.done()}) and (
-            self._stop.left_for() < LANDING_SECONDS
-        ):
-            wait(flying, timeout=_LOOK_SECONDS)
 
     def _fetch_in_room(self, task: Task, writer: Writer) -> None:
         with self._steps.room(task):
@@ -220,7 +207,7 @@ class RecoveryManager:
                 self._flying -= len(happening.pages)
                 for job, page in happening.pages:
                     job.bring(page)
-                    self._tell(_progress(job, page))
+                    self._tell(page.told())
                     if job.row.kind == TAIL:
                         self._tell(page.tail_read())
                 for job in happening.ended:
@@ -319,8 +306,3 @@ class RecoveryManager:
         self._clock.wait(self._stop, seconds + 0.001)
         self._claim_after = 0.0
         return True
-
-
-def _progress(job: OpenJob, page: Page) -> PageStored:
-    absent = [(part.window.start, part.window.end) for part in page.absent if not part.quiet]
-    return PageStored(str(job.series), page.batch.source, len(page.batch.rows), len(page.refused), tuple(absent))

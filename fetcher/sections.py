@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fetcher.values import Seconds, ShortSeconds
+from fetcher.values import Address, PromFile, Seconds, ShortSeconds
 
 
 class Section(BaseModel):
@@ -37,3 +37,19 @@ class Logging(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+
+
+class Metrics(Section):
+    """Where Prometheus finds the numbers: an address that the daemon listens on, a file written after each run."""
+
+    listen: Address | None = None
+    textfile: PromFile | None = None
+
+
+class Goals(Section):
+    """What `status`, metrics and alert rules hold the numbers against: shares 0 … 1, the mean response in seconds."""
+
+    api_success: float = Field(default=0.99, ge=0, le=1)
+    response: Seconds = 2.0
+    gap_recovery: float = Field(default=0.95, ge=0, le=1)
+    completeness: float = Field(default=1.0, ge=0, le=1)

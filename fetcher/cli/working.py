@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from db import endpoints
 from db.engine import reading
 from db.errors import DatabaseProblem
-from fetcher.cli.endpoints import FAILING, RESTING, endpoint_states
 from fetcher.cli.remaining import remaining_slots
 from fetcher.cli.signals import LEAVE_SECONDS, stopping
+from fetcher.endpoints import FAILING, RESTING, endpoint_states
+from fetcher.errors import RunLocked
 from fetcher.events import Attempt
 from fetcher.model import MINUTE
 from fetcher.observe import logs
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from fetcher.app import App
     from fetcher.cli.invocation import Invocation
     from fetcher.clock import Clock
+    from fetcher.config import Config
     from fetcher.events import Fact
     from fetcher.model import Window
     from fetcher.observe.progress import Display
@@ -41,13 +44,31 @@ def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = Non
     facts = logs.FactLog()
     app.hooks.add(facts)
     progress = _progress(call, app, asked)
-    with stopping(app.stop, within=LEAVE_SECONDS), ticking(progress):
+    with stopping(app.stop, within=LEAVE_SECONDS), metered(call.config, app), ticking(progress):
         try:
             yield
         finally:
             if progress is not None:
                 progress.close()
             facts.close()
+
+
+@contextmanager
+def metered(config: Config, app: App) -> Iterator[None]:
+    """Write the metrics' textfile when the block is over, however it ended; where another run is at work that does."""
+    path = config.metrics.textfile
+    try:
+        yield
+    except RunLocked:
+        path = None
+        raise
+    finally:
+        if path is not None:
+            from fetcher.observe.exporter import Textfile  # noqa: PLC0415 (for who has metrics)
+            from fetcher.vitals import vitals_or_none  # noqa: PLC0415 (the same)
+
+            read = partial(vitals_or_none, app.engine, config, app.clock.now_ms())
+            Textfile(path, read, lambda: config.goals).write()
 
 
 @contextmanager
