@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fetcher.results import RunResult
 
 LOOK_SECONDS = 60.0  # a step is made, and ends, at least so often: for leases, the run lock, the configuration
-SHORTEST_STEP = 2.0  # seconds that a step may last although another close is nearer
+SHORTEST_STEP = 2.0  # seconds on the wall that a step may last although another close is nearer
 LEAST_PAUSE = 1.0  # seconds between two steps, whatever seems due
 GLANCE_SECONDS = 2.0  # on the wall, between looks at the file, the clock and the watchdog while nothing is due
 TROUBLE_SECONDS = 5.0  # until the next try after a step failed; doubled each time up to LOOK_SECONDS
@@ -164,7 +164,7 @@ class Daemon:
         return format_utc(self._clock.now_ms() // 1000 * 1000)
 
     def _length(self) -> float:
-        return min(LOOK_SECONDS, max(SHORTEST_STEP, self._until_close()))
+        return max(self._clock.stretched(SHORTEST_STEP), min(LOOK_SECONDS, self._until_close()))
 
     def _until_close(self) -> float:
         """Seconds until a step is to ask for what closes next; at random a little later, as others do."""
