@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from fetcher.errors import ConfigError
-from fetcher.sections import Logging, Run, Section
+from fetcher.sections import Alerts, Logging, Run, Section
 from fetcher.values import (
     BaseUrl,
     MarketId,
@@ -110,6 +110,7 @@ class Config(Section):
     markets: Annotated[list[Market], AfterValidator(some)]
     run: Run = Run()
     logging: Logging = Logging()
+    alerts: Alerts = Alerts()
 
     @model_validator(mode="after")
     def _check_markets(self) -> Config:
@@ -193,7 +194,12 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     if not re.match(r"\w+(\+\w+)?://", url):  # not repeated: it may hold a password
         where = "FETCHER_DATABASE_URL" if from_environment else f"{path}: database_url"
         raise ConfigError(f"{where} is not a database URL; write it like sqlite:///market.db")
-    return config.model_copy(update={"database_url": _absolute(url, path)})
+    beside = path.resolve().parent
+    files = {
+        key: beside / file for key in ("to_file", "ping_url_file") if (file := getattr(config.alerts, key)) is not None
+    }
+    alerts = config.alerts.model_copy(update=files)
+    return config.model_copy(update={"database_url": _absolute(url, path), "alerts": alerts})
 
 
 _PLAIN_WORDS = {

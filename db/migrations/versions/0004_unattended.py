@@ -36,9 +36,30 @@ def upgrade() -> None:
         "alerts",
         sa.Column("key", sa.String(300), nullable=False, comment="kind and subject"),
         sa.Column("kind", sa.String(50), nullable=False),
+        sa.Column("host", sa.String(200), comment="the machine that it is about; NULL: all of them"),
         sa.Column("message", sa.Text, nullable=False),
+        sa.Column("urgent", sa.Boolean, nullable=False),
+        sa.Column("level", sa.BigInteger, nullable=False, comment="how bad, in the kind's own unit"),
         sa.Column("since_ms", sa.BigInteger, nullable=False, comment="when it was first seen"),
         sa.Column("seen_ms", sa.BigInteger, nullable=False, comment="when it was last seen"),
+        sa.Column("gone_ms", sa.BigInteger, comment="since when it is not seen any more"),
         sa.Column("sent_ms", sa.BigInteger, comment="when somebody was last told; NULL: nobody yet"),
+        sa.Column("told_level", sa.BigInteger, nullable=False, comment="its level then"),
+        sa.Column("times", sa.Integer, nullable=False, comment="how often it began, lately"),
+        sa.Column("held", sa.Boolean, nullable=False, comment="quiet hours keep it back"),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_alerts")),
+    )
+    op.create_table(
+        "alert_messages",
+        sa.Column("id", _KEY, nullable=False),
+        sa.Column("target", sa.String(64), nullable=False, comment="a digest of who is to be told"),
+        sa.Column("title", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.Column("made_ms", sa.BigInteger, nullable=False),
+        sa.Column(
+            "due_ms", sa.BigInteger, nullable=False, comment="not before; moved ahead by whoever is sending it"
+        ),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alert_messages")),
+        sqlite_autoincrement=True,
     )
