@@ -26,9 +26,9 @@ _m = alert_messages.c
 class AlertRow:
     """One alert as stored: what it says, and how far people know of it.
 
-    `since_ms` … `gone_ms`: when it was first seen, and since when it is not any more (None: it is there). `sent_ms`: when
-    somebody was last told that it is there, `told_level` how bad it was then; None: nobody was told yet. `times`: how
-    often it began lately. `held`: quiet hours keep it back. `host`: the machine that it is about; None: all of them.
+    `since_ms` … `gone_ms`: when it was first seen, and since when it is not any more (None: it is there). `sent_ms`:
+    when somebody was last told that it is there, `told_level` how bad it was then; None: nobody was told yet. `times`:
+    how often it began lately. `held`: quiet hours keep it back. `host`: the machine that it is about; None: all of them.
     """
 
     key: str

@@ -33,7 +33,7 @@ _PER_DOUBLING = 4
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """How an endpoint did over a while: counts of requests and errors, percentiles of latency in ms (None: no answer).
+    """How an endpoint did over a while: requests and errors, mean and percentiles of latency in ms (None: no answer).
 
     A while that begins inside an hour takes that hour's counts by the share that belongs to it.
     """
@@ -43,6 +43,7 @@ class Spell:
     success: float
     p50_ms: float | None
     p95_ms: float | None
+    mean_ms: float | None = None
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class _Sum:
             1 - self.errors / self.requests,
             percentile(self.histogram, 0.5),
             percentile(self.histogram, 0.95),
+            mean(self.histogram),
         )
 
 
@@ -73,8 +75,19 @@ def percentile(histogram: Mapping[int, float], share: float) -> float | None:
     for place in sorted(histogram):
         reached += histogram[place]
         if reached >= wanted and reached > 0:
-            return float(2 ** ((place + 0.5) / _PER_DOUBLING))  # the bucket's middle
+            return _middle(place)
     return None
+
+
+def mean(histogram: Mapping[int, float]) -> float | None:
+    """The mean latency in ms of the counted answers; None where none is counted."""
+    counted = sum(histogram.values())
+    return sum(_middle(place) * count for place, count in histogram.items()) / counted if counted else None
+
+
+def _middle(place: int) -> float:
+    """The latency in ms that stands for a bucket."""
+    return float(2 ** ((place + 0.5) / _PER_DOUBLING))
 
 
 def add(conn: Connection, endpoint: str, hour_ms: int, tally: Tally) -> None:

@@ -52,6 +52,13 @@ def listing(
     return as_jobs(conn.execute(query))
 
 
+def count_done(conn: Connection, priorities: Sequence[int], since_ms: int) -> int:
+    """How many jobs of these priorities are done, of those ended since `since_ms` that are kept: a look at an index."""
+    done = (_c.status == DONE, _c.priority.in_(priorities), _c.updated_ms >= since_ms)
+    found: int = conn.execute(select(func.count()).where(*done)).scalar_one()
+    return found
+
+
 def retry(conn: Connection, ids: Sequence[int] | None, now_ms: int) -> int:
     """Queue failed or delayed jobs for now, with their attempts forgotten; None = all such. How many."""
     change = update(jobs).where(or_(_c.status == FAILED, (_c.status == QUEUED) & (_c.not_before > now_ms)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 
-from db.joblist import cancel, counts, counts_by_series, listing, prune, retry
+from db.joblist import cancel, count_done, counts, counts_by_series, listing, prune, retry
 from db.jobrows import DONE, FAILED, LEASED, QUEUED, JobRow, NewJob, Scope, as_jobs, columns, within
 from db.schema import jobs
 
@@ -33,6 +33,7 @@ __all__ = [
     "add",
     "cancel",
     "claim",
+    "count_done",
     "count_stuck",
     "counts",
     "counts_by_series",

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 
 from db.dialect import upsert
 from db.schema import quarantine
@@ -55,6 +55,14 @@ class Quarantined:
     seen: int
     last_seen_ms: int
     released_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many rows of one reason are held, and how many of them arrived of late (were never seen before)."""
+
+    rows: int
+    new: int
 
 
 _COLUMNS = tuple(_c[tuple(Quarantined.__dataclass_fields__)])
@@ -119,3 +127,10 @@ def counts(conn: Connection) -> dict[str, int]:
     """How many rows are held, not released, by reason."""
     rows = conn.execute(select(_c.reason, func.count()).where(_c.released_ms.is_(None)).group_by(_c.reason))
     return {reason: number for reason, number in rows}  # noqa: C416 - a Row is no pair to dict() for mypy
+
+
+def held(conn: Connection, since_ms: int) -> dict[str, Held]:
+    """How many rows are held, not released, by reason; `new` are those first received since `since_ms`."""
+    new = func.sum(case((_c.received_ms >= since_ms, 1), else_=0))
+    rows = conn.execute(select(_c.reason, func.count(), new).where(_c.released_ms.is_(None)).group_by(_c.reason))
+    return {reason: Held(number, int(late)) for reason, number, late in rows}

@@ -33,6 +33,12 @@ def format_utc(ms: int) -> str:
     return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")
 
 
+def brief_utc(ms: int) -> str:
+    """Write ms UTC as `2026-06-01T00:00Z`, with whole seconds only where there are any."""
+    text = format_utc(ms - ms % 1000)
+    return text.removesuffix(":00Z") + "Z" if text.endswith(":00Z") else text
+
+
 class Clock:
     """Wall clock and elapsed time; starts at `start_ms` and runs `speed` times as fast when given."""
 

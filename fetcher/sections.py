@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fetcher.values import Bytes, Quiet, SecretFile, Seconds, Variable, Variables
+from fetcher.values import Address, Bytes, PromFile, Quiet, Seconds, SecretFile, Variable, Variables
 
 
 class Section(BaseModel):
@@ -49,3 +49,19 @@ class Alerts(Section):
     quarantine_rows: int = Field(default=100, ge=1)
     runs_failed: int = Field(default=3, ge=1, le=1_000)
     disk_free: Bytes = 10**9
+
+
+class Metrics(Section):
+    """Where Prometheus finds the numbers: an address that the daemon listens on, a file written after each run."""
+
+    listen: Address | None = None
+    textfile: PromFile | None = None
+
+
+class Goals(Section):
+    """What `status`, metrics and alert rules hold the numbers against: shares 0 … 1, the mean response in seconds."""
+
+    api_success: float = Field(default=0.99, ge=0, le=1)
+    response: Seconds = 2.0
+    gap_recovery: float = Field(default=0.95, ge=0, le=1)
+    completeness: float = Field(default=1.0, ge=0, le=1)

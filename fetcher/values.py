@@ -17,6 +17,7 @@ from fetcher.quiet import QuietHours, parse_quiet_hours
 
 _LONGEST = 400 * 86400.0  # seconds; sockets and waits take no unbounded ones
 _LAST_START_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
+_LAST_PORT = 65_535
 DIRECT = "direct"  # stands for no proxy among proxies
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -145,6 +146,21 @@ def _market_id(value: str) -> str:
     return value
 
 
+def _address(value: object) -> tuple[str, int]:
+    """Host and port to listen on."""
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(\d{1,5})", value) if isinstance(value, str) else None
+    if match is None or int(match[2]) > _LAST_PORT:
+        raise ValueError(f"{value!r} is no address to listen on; write host and port like 127.0.0.1:9464")
+    return match[1].strip("[]"), int(match[2])
+
+
+def _prom_file(value: object) -> Path:
+    """A file that node_exporter reads; it passes over all with other endings."""
+    if not isinstance(value, str) or not value.endswith(".prom") or not value.isprintable():
+        raise ValueError(f"{value!r} is not a file for node_exporter; write a path that ends in .prom")
+    return Path(value)
+
+
 def distinct(value: list[Any]) -> list[Any]:
     """Refuse a list that names an entry twice."""
     if len(set(value)) < len(value):
@@ -159,6 +175,8 @@ def some(value: list[Any]) -> list[Any]:
     return value
 
 
+Address = Annotated[tuple[str, int], BeforeValidator(_address)]
+PromFile = Annotated[Path, BeforeValidator(_prom_file)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, lt=_LONGEST)]
 StartMs = Annotated[int, BeforeValidator(_start_ms)]
 Symbol = Annotated[str, AfterValidator(_symbol)]

@@ -58,7 +58,9 @@ def alerts(ctx: typer.Context) -> int:
     for problem in problems:
         typer.echo(f"BAD  {problem}")
     if undelivered:
-        typer.echo(f"{undelivered} message{'s' * (undelivered != 1)} could not be delivered yet; the next run tries again.")
+        typer.echo(
+            f"{undelivered} message{'s' * (undelivered != 1)} could not be delivered yet; the next run tries again."
+        )
     typer.echo(f"Told are {', '.join(target.name for target in targets)}." if targets else f"{_nobody(call)}.")
     return EXIT_OK
 

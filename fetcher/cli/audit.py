@@ -17,11 +17,11 @@ from db.errors import DatabaseProblem
 from fetcher.audit import audit as examine
 from fetcher.audit_archive import NOT_ASKED, ArchiveFinding, republished
 from fetcher.audit_cross import CrossFinding, CrossReport, cross
-from fetcher.cli.choose import configured_series
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.cli.signals import stopping
 from fetcher.jobqueue import as_series
 from fetcher.observe import logs
+from fetcher.standing import configured_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from db.engine import reading
-from fetcher.cli.choose import chosen, configured_series, moment
+from fetcher.cli.choose import chosen, moment
 from fetcher.cli.plan import put_plan
 from fetcher.cli.show import utc
 from fetcher.cli.summary import put_result
 from fetcher.cli.working import Troubles, unusable, working
 from fetcher.errors import ConfigError
 from fetcher.model import Series, Window
+from fetcher.standing import configured_series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

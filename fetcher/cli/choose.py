@@ -4,35 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from db import series as series_rows
 from fetcher.clock import parse_utc
 from fetcher.errors import ConfigError
-from fetcher.model import TIMEFRAMES, Series
+from fetcher.model import TIMEFRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import Connection
-
-    from fetcher.config import Config
+    from fetcher.model import Series
 
 _SHOWN = 20
 _LARGEST_ID = 2**63 - 1  # that a database can hold
 _LAST_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
-
-
-def configured_series(connection: Connection, config: Config) -> list[Series]:
-    """Every configured series as the database knows it, in the file's order; one unknown to it has an id below 0."""
-    known = {(row.symbol, row.timeframe): row for row in series_rows.read_series(connection)}
-    found = []
-    for place, wanted in enumerate(config.series()):
-        row = known.get((wanted.symbol, wanted.timeframe.name))
-        learnt = (None, None, None) if row is None else (row.anchor_ms, row.listed_ms, row.closed_until_ms)
-        series_id = -1 - place if row is None else row.id
-        found.append(
-            Series(series_id, wanted.symbol, wanted.timeframe, wanted.start_ms, wanted.sources, *learnt)
-        )  # fmt: skip
-    return found
 
 
 def chosen(

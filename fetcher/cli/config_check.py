@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from db.engine import checked_url
-from fetcher.cli.endpoints import ways_of
 from fetcher.cli.show import plain, put_json, put_table, utc
 from fetcher.cli.unfetched import later_starts
 from fetcher.cli.unserved import missing_keys, unoffered
 from fetcher.clients.ccxt_library import check_exchange
 from fetcher.clients.ways import host_of
+from fetcher.endpoints import ways_of
 from fetcher.errors import ConfigError
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.observe.progress import duration

@@ -19,15 +19,15 @@ import typer
 from db import coverage, endpoints, jobs, state
 from db import series as series_rows
 from db.engine import reading
-from fetcher.cli.choose import chosen, configured_series
-from fetcher.cli.endpoints import endpoint_states
+from fetcher.cli.choose import chosen
 from fetcher.cli.fallbacks import fallback_windows, put_fallbacks
 from fetcher.cli.show import put_json, put_table, utc
-from fetcher.cli.standing import quiet_slots
 from fetcher.cli.unfetched import sentences, unfetched
+from fetcher.endpoints import endpoint_states
 from fetcher.gaps import GapDetector, subtract
 from fetcher.model import Window
 from fetcher.results import wanted_window
+from fetcher.standing import configured_series, quiet_slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,12 +16,12 @@ from db import jobs as queue
 from db import series as series_rows
 from db.engine import reading, writing
 from db.locks import PLAN, alone
-from fetcher.cli.choose import all_there, chosen, configured_series, storable
-from fetcher.cli.endpoints import unreachable
+from fetcher.cli.choose import all_there, chosen, storable
 from fetcher.cli.show import put_json, put_table, utc
-from fetcher.cli.sources import read_states
+from fetcher.endpoints import read_states, unreachable
 from fetcher.jobqueue import as_series
 from fetcher.model import Window
+from fetcher.standing import configured_series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from db.jobs import JobRow
-    from fetcher.cli.endpoints import EndpointState
     from fetcher.cli.invocation import Invocation
+    from fetcher.endpoints import EndpointState
     from fetcher.model import Series
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -15,8 +15,8 @@ import typer
 from db import endpoints
 from db.engine import reading
 from fetcher.archive import FILES_AT_ONCE
-from fetcher.cli.endpoints import endpoint_states
 from fetcher.cli.show import put_json, put_table, utc
+from fetcher.endpoints import endpoint_states
 from fetcher.observe.progress import duration
 from fetcher.routes import Mix, cheapest
 

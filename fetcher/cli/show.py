@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fetcher.clock import format_utc
+from fetcher.clock import brief_utc
 from fetcher.wire import excerpt
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ _ZERO_SECONDS = re.compile(r"(?<=T\d\d:\d\d):00Z\b")
 
 def utc(ms: int | None) -> str:
     """`2026-04-30T04:00Z`, with whole seconds only where there are any; `-` for None."""
-    if ms is None:
-        return "-"
-    text = format_utc(ms - ms % 1000)
-    return text.removesuffix(":00Z") + "Z" if text.endswith(":00Z") else text
+    return "-" if ms is None else brief_utc(ms)
 
 
 def number(value: float | None) -> str:

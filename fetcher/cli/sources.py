@@ -13,22 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from db import endpoints, health
+from db import endpoints
 from db.engine import reading, writing
-from fetcher.cli.endpoints import Account, endpoint_states
 from fetcher.cli.show import put_json, put_table, utc
+from fetcher.endpoints import endpoint_states, read_states
 from fetcher.errors import ConfigError
 from fetcher.healing import forget_unserved
-from fetcher.model import DAY, HOUR
 from fetcher.observe.progress import duration
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from db.health import Spell
-    from fetcher.cli.endpoints import EndpointState
     from fetcher.cli.invocation import Invocation
-    from fetcher.config import Config
+    from fetcher.endpoints import EndpointState
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -88,14 +84,6 @@ def reset(
     else:
         typer.echo(f"May be asked again: {', '.join(mine)}." if mine else "No source was asked yet: nothing rests.")
     return 0
-
-
-def read_states(connection: Connection, config: Config, now_ms: int) -> list[EndpointState]:
-    """Every endpoint of the configured sources, from the database alone: nobody is asked, no client is made."""
-    account = Account(
-        health.read(connection, now_ms - HOUR), health.read(connection, now_ms - DAY), health.budget_spans(connection)
-    )
-    return endpoint_states(endpoints.read_all(connection), config, now_ms, account)
 
 
 def as_dict(state: EndpointState) -> dict[str, Any]:

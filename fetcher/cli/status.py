@@ -1,38 +1,39 @@
-"""`status`: how far each series is, what is missing and why.
+"""`status`: how far each series is, what is missing and why, and which goals are missed.
 
-JSON: `{"series": [{"symbol", "timeframe", "from_ms", "until_ms", "stored", "by_source": {name: rows}, "expected",
-"absent", "missing", "queued", "failed", "unplanned", "complete": 0…1, "newest_ms", "lag_ms", "jobs_waiting",
-"jobs_failed", "last_error", "unfetched", "fallback_rows", "quiet"}], "total": {"stored", "expected", "quiet", "absent",
-"missing", "unfetched": series, "fallback_rows", "complete"}, "sources": [as in `sources`], "last_run": {"kind",
-"started_ms", "ended_ms", "outcome", "exit_code"} or null}`. `quiet` slots had no trade, at a source that sends no
-candle then: `expected` = `stored` + `quiet` + `absent` + `missing`. Of series that are `unfetched` nothing is known:
-`expected` and `missing` are null, `complete` is 0; the total's `complete` is null while there are some among others.
+JSON: `{"now_ms", "series": [{"symbol", "timeframe", "from_ms", "until_ms", "stored", "by_source": {name: rows},
+"expected", "absent", "missing", "queued", "failed", "unplanned", "complete": 0…1, "newest_ms", "lag_ms", "overdue_ms",
+"jobs_waiting", "jobs_failed", "last_error", "unfetched", "fallback_rows", "quiet"}], "total": {"stored", "expected",
+"quiet", "absent", "missing", "unfetched": series, "fallback_rows", "complete"}, "goals": [{"name", "value", "wanted",
+"met"}], "jobs": {kind: {status: jobs}}, "oldest_job_ms", "recovery": {"filled", "given_up"}: jobs of a week,
+"quarantine": {reason: {"rows", "new": in the last hour}}, "sources": [as in `sources`], "last_run": {"kind",
+"started_ms", "ended_ms", "outcome", "exit_code"} or null, "failed_in_row": runs}`. `quiet` slots had no trade, at a
+source that sends no candle then: `expected` = `stored` + `quiet` + `absent` + `missing`. Of series that are `unfetched`
+nothing is known: `expected` and `missing` are null, `complete` is 0; the total's `complete` is null where there are
+some among others.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from db import coverage, jobs, state
-from db import series as series_rows
-from db.engine import reading
-from fetcher.cli.choose import configured_series
-from fetcher.cli.endpoints import unreachable
 from fetcher.cli.show import plain, put_json, put_table, utc
-from fetcher.cli.sources import as_dict, read_states
-from fetcher.cli.standing import Standing, standing
+from fetcher.cli.sources import as_dict
+from fetcher.endpoints import unreachable
+from fetcher.goals import judged
 from fetcher.observe.progress import duration
+from fetcher.standing import Standing
+from fetcher.vitals import read_vitals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from db.jobs import JobRow
-    from db.state import RunRow
-    from fetcher.cli.endpoints import EndpointState
     from fetcher.cli.invocation import Invocation
+    from fetcher.endpoints import EndpointState
+    from fetcher.goals import Goal
+    from fetcher.vitals import Vitals
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _LONGEST_ERROR = 70  # per series; what is wrong with a source stands below the table, whole
@@ -49,43 +50,37 @@ def status(ctx: typer.Context) -> int:
     Example: python -m fetcher status
     """
     call: Invocation = ctx.obj
-    now = call.clock.now_ms()
-    with call.database() as engine, reading(engine) as connection:
-        covered = coverage.read_all(connection)
-        open_jobs: defaultdict[int, list[JobRow]] = defaultdict(list)
-        for job in jobs.open_windows(connection):
-            open_jobs[job.series_id].append(job)
-        names = {number: name for name, number in series_rows.source_ids(connection).items()}
-        places = [
-            standing(series, covered.get(series.id, ()), open_jobs[series.id], names, now)
-            for series in configured_series(connection, call.config)
-        ]
-        states = read_states(connection, call.config, now)
-        last = next(iter(state.recent_runs(connection, 1)), None)
+    with call.database() as engine:
+        vitals = read_vitals(engine, call.config, call.clock.now_ms())
+    goals = judged(vitals, call.config.goals)
     if call.as_json:
-        put_json(_as_json(places, states, last))
+        put_json(_as_json(vitals, goals))
     else:
-        _put(places, states, last)
+        _put(vitals, goals)
     return 0
 
 
-def _put(places: Sequence[Standing], states: Sequence[EndpointState], last: RunRow | None) -> None:
+def _put(vitals: Vitals, goals: Sequence[Goal]) -> None:
     columns = ["symbol", "tf", "from", "last close", "#stored", "by source"]
     columns += ["#fallback", "#quiet", "#absent", "#missing", "#complete", "#lag"]
-    rows = [_row(place, unreachable(states, place.series.sources)) for place in places]
+    rows = [_row(place, unreachable(vitals.endpoints, place.series.sources)) for place in vitals.series]
     if len(rows) > 1:
-        rows.append(_total_row(places))
+        rows.append(_total_row(vitals))
     put_table([*columns, "why missing"], rows)
     typer.echo()
-    for each in states:
+    for each in vitals.endpoints:
         latency = f", {each.latency_ms:,.0f} ms" if each.latency_ms is not None else ""
         typer.echo(f"{plain(each.endpoint)} is {plain(each.sentence)}{latency}")
+    last = vitals.last_run
     if last is None:
         typer.echo("No run yet.")
     else:
         over = last.ended_ms is not None
         end = f"ended {utc(last.ended_ms)}, {last.outcome}" if over else "has not ended: it is at work, or was killed"
         typer.echo(f"The last {last.kind} began {utc(last.started_ms)} and {end}.")
+    missed = [goal.sentence for goal in goals if goal.met is False]
+    if missed:
+        typer.echo(f"Missed: {', '.join(missed)}.")
 
 
 def _row(place: Standing, state: EndpointState | None) -> tuple[object, ...]:
@@ -97,26 +92,22 @@ def _row(place: Standing, state: EndpointState | None) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _total_row(places: Sequence[Standing]) -> tuple[object, ...]:
-    stored, absent = sum(p.stored for p in places), sum(p.absent for p in places)
-    fallback, quiet = sum(p.fallback_rows for p in places), sum(p.quiet for p in places)
-    missing, new = sum(p.missing or 0 for p in places), sum(p.unfetched for p in places)
-    share, words = _share(places), f"{new} series never fetched" if new else ""
-    shown = "?" if new and share is None else percent(share)
-    return ("all", "", "", "", stored, "", fallback, quiet, absent, "?" if new else missing, shown, "", words)
+def _total_row(vitals: Vitals) -> tuple[object, ...]:
+    total, new = _total(vitals), vitals.unfetched
+    shown = "?" if new and vitals.completeness is None else percent(vitals.completeness)
+    return (
+        "all", "", "", "", total["stored"], "", total["fallback_rows"], total["quiet"], total["absent"],
+        "?" if new else vitals.missing, shown, "", f"{new} series never fetched" if new else "",
+    )  # fmt: skip
+
+
+def _total(vitals: Vitals) -> dict[str, int]:
+    names = ("stored", "quiet", "absent", "fallback_rows")
+    return {name: sum(getattr(place, name) for place in vitals.series) for name in names}
 
 
 def _known(slots: int | None) -> object:
     return "?" if slots is None else slots
-
-
-def _share(places: Sequence[Standing]) -> float | None:
-    """How complete all are together; None while nothing is expected, or of some series nothing is known."""
-    new = sum(place.unfetched for place in places)
-    if new:
-        return 0.0 if new == len(places) else None
-    expected, missing = sum(p.expected or 0 for p in places), sum(p.missing or 0 for p in places)
-    return (expected - missing) / expected if expected else None
 
 
 def percent(share: float | None) -> str:
@@ -144,8 +135,13 @@ def why(place: Standing, state: EndpointState | None = None) -> str:
     return ", ".join(parts) + (f": {plain(reason, _LONGEST_ERROR)}" if reason else "")
 
 
-def _as_json(places: Sequence[Standing], states: Sequence[EndpointState], last: RunRow | None) -> dict[str, Any]:
+def _as_json(vitals: Vitals, goals: Sequence[Goal]) -> dict[str, Any]:
+    by_kind: dict[str, dict[str, int]] = {}
+    for (kind, status), number in sorted(vitals.jobs.items()):
+        by_kind.setdefault(kind, {})[status] = number
+    last = vitals.last_run
     return {
+        "now_ms": vitals.now_ms,
         "series": [
             {
                 "symbol": place.series.symbol,
@@ -153,20 +149,23 @@ def _as_json(places: Sequence[Standing], states: Sequence[EndpointState], last: 
                 **{name: getattr(place, name) for name in Standing.__dataclass_fields__ if name != "series"},
                 "complete": place.complete,
             }
-            for place in places
+            for place in vitals.series
         ],
-        "total": {
-            "stored": sum(p.stored for p in places),
-            "expected": sum(p.expected or 0 for p in places),
-            "quiet": sum(p.quiet for p in places),
-            "absent": sum(p.absent for p in places),
-            "missing": sum(p.missing or 0 for p in places),
-            "unfetched": sum(p.unfetched for p in places),
-            "fallback_rows": sum(p.fallback_rows for p in places),
-            "complete": _share(places),
+        "total": _total(vitals)
+        | {
+            "expected": vitals.expected,
+            "missing": vitals.missing,
+            "unfetched": vitals.unfetched,
+            "complete": vitals.completeness,
         },
-        "sources": [as_dict(each) for each in states],
+        "goals": [asdict(goal) for goal in goals],
+        "jobs": by_kind,
+        "oldest_job_ms": vitals.oldest_job_ms,
+        "recovery": {"filled": vitals.filled, "given_up": vitals.given_up},
+        "quarantine": {reason: asdict(held) for reason, held in vitals.quarantine.items()},
+        "sources": [as_dict(each) for each in vitals.endpoints],
         "last_run": None
         if last is None
         else {name: getattr(last, name) for name in ("kind", "started_ms", "ended_ms", "outcome", "exit_code")},
+        "failed_in_row": vitals.failed_in_row,
     }

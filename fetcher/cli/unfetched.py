@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fetcher.cli.endpoints import REACHABLE, UNKNOWN
 from fetcher.cli.show import plain, utc
+from fetcher.endpoints import REACHABLE, UNKNOWN
+from fetcher.standing import starts_later
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from db.jobs import JobRow
     from db.state import RunRow
-    from fetcher.cli.endpoints import EndpointState
     from fetcher.config import WantedSeries
+    from fetcher.endpoints import EndpointState
     from fetcher.model import Series
-
-
-def starts_later(series: Series, now_ms: int) -> bool:
-    """Whether the configuration wants the series from a time that is still to come."""
-    return series.wanted_start_ms > now_ms
 
 
 def later_starts(wanted: Sequence[WantedSeries], now_ms: int) -> list[str]:
@@ -29,11 +25,6 @@ def later_starts(wanted: Sequence[WantedSeries], now_ms: int) -> list[str]:
         for each in wanted
         if each.start_ms > now_ms
     ]
-
-
-def is_unfetched(series: Series, now_ms: int) -> bool:
-    """Whether no run has come so far as to learn what the series could hold, though it could by now."""
-    return series.closed_until_ms is None and not starts_later(series, now_ms)
 
 
 def unfetched(

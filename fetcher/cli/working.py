@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 from db import endpoints
 from db.engine import reading
 from db.errors import DatabaseProblem
-from fetcher.cli.endpoints import FAILING, RESTING, endpoint_states
 from fetcher.cli.remaining import remaining_slots
 from fetcher.cli.signals import stopping
+from fetcher.endpoints import FAILING, RESTING, endpoint_states
+from fetcher.errors import RunLocked
 from fetcher.events import Attempt
 from fetcher.model import MINUTE
 from fetcher.observe import logs
 from fetcher.observe.progress import PlainLines, Progress, duration
 from fetcher.outcome import Outcome
+from fetcher.vitals import vitals_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from fetcher.app import App
     from fetcher.cli.invocation import Invocation
     from fetcher.clock import Clock
+    from fetcher.config import Config
     from fetcher.events import Fact
     from fetcher.model import Window
     from fetcher.observe.progress import Display
@@ -41,13 +44,29 @@ def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = Non
     facts = logs.FactLog()
     app.hooks.add(facts)
     progress = _progress(call, app, asked)
-    with stopping(app.stop), ticking(progress):
+    with stopping(app.stop), metered(call.config, app), ticking(progress):
         try:
             yield
         finally:
             if progress is not None:
                 progress.close()
             facts.close()
+
+
+@contextmanager
+def metered(config: Config, app: App) -> Iterator[None]:
+    """Write the metrics' textfile when the block is over, however it ended; where another run is at work that does."""
+    path = config.metrics.textfile
+    try:
+        yield
+    except RunLocked:
+        path = None
+        raise
+    finally:
+        if path is not None:
+            from fetcher.observe.exporter import write_textfile  # noqa: PLC0415 (for who has metrics)
+
+            write_textfile(path, lambda: vitals_or_none(app.engine, config, app.clock.now_ms()), config.goals)
 
 
 @contextmanager

@@ -18,10 +18,9 @@ from db import coverage, jobs
 from db import series as series_rows
 from db.engine import open_engine, reading
 from db.errors import DatabaseProblem
-from fetcher.cli.choose import configured_series
-from fetcher.cli.standing import standing
 from fetcher.clock import Clock
 from fetcher.config import load
+from fetcher.standing import configured_series, standing
 from tests.bench.size import COINS
 
 if TYPE_CHECKING:

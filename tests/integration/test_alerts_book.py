@@ -238,5 +238,7 @@ def test_a_target_that_cannot_be_told_is_a_sentence(
     assert problem is not None
     assert says in problem
     out, err = capfd.readouterr()
-    logged = [each.getMessage() for each in caplog.records if each.name != "urllib3.connectionpool"]  # at debug: ours never
+    logged = [
+        each.getMessage() for each in caplog.records if each.name != "urllib3.connectionpool"
+    ]  # at debug: ours never
     assert not any(TOKEN in text for text in (problem, out, err, *logged))

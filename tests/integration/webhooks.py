@@ -55,13 +55,13 @@ def serving() -> Iterator[Webhooks]:
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-        def do_POST(self) -> None:  # noqa: N802 (the library's name)
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if hooks.status < 300:
                 hooks.messages.append(json.loads(body))
             self.answer()
 
-        def do_GET(self) -> None:  # noqa: N802 (the same)
+        def do_GET(self) -> None:
             hooks.pings.append(self.path.replace(f"/ping/{TOKEN}", ""))
             self.answer()
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fetcher.errors import ConfigError
 from fetcher.config import load
+from fetcher.errors import ConfigError
 from fetcher.observe.alerts.targets import read_ping_url, read_targets, secret_parts
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.sections import Alerts

@@ -11,14 +11,14 @@ from db.health import Spell
 from db.intervals import Interval
 from db.jobs import JobRow
 from fetcher.cli.config_check import _source_as_json, _source_words
-from fetcher.cli.endpoints import UNKNOWN, Account, endpoint_states
 from fetcher.cli.fallbacks import fallback_windows, put_fallbacks
 from fetcher.cli.sources import spell_words
-from fetcher.cli.standing import standing
 from fetcher.clients import client_class
 from fetcher.clock import Clock
 from fetcher.config import Config
+from fetcher.endpoints import UNKNOWN, Account, endpoint_states
 from fetcher.model import HOUR, Series, Timeframe
+from fetcher.standing import standing
 
 NOW = 100 * HOUR
 SERIES = Series(1, "BTC/USDT", Timeframe("1h"), 0, ("binance", "okx"), listed_ms=0, closed_until_ms=10 * HOUR)

@@ -13,21 +13,21 @@ from db.intervals import Interval
 from db.jobs import JobRow
 from db.state import RunRow
 from fetcher.cli.edge import answer, exit_code, sentence
-from fetcher.cli.endpoints import endpoint_states, unreachable
 from fetcher.cli.gaps import reasons
 from fetcher.cli.lazy import hoisted
 from fetcher.cli.plan import Pace, cost, total
 from fetcher.cli.show import plain, put_table, utc
-from fetcher.cli.standing import standing
 from fetcher.cli.status import percent, why
 from fetcher.cli.summary import series_line
 from fetcher.cli.unfetched import unfetched
 from fetcher.clock import Clock
 from fetcher.config import Config
+from fetcher.endpoints import endpoint_states, unreachable
 from fetcher.errors import ConfigError, RunLocked, SourceDown
 from fetcher.model import DAY, HOUR, MINUTE, Series, Timeframe, Window
 from fetcher.planner import PlannedJob
 from fetcher.results import SeriesResult
+from fetcher.standing import standing
 
 SERIES = Series(1, "BTC/USDT", Timeframe("1h"), 0, ("binance",), listed_ms=0, closed_until_ms=10 * HOUR)
 URL = "http://127.0.0.1:9"

@@ -56,9 +56,7 @@ def upgrade() -> None:
         sa.Column("title", sa.Text, nullable=False),
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("made_ms", sa.BigInteger, nullable=False),
-        sa.Column(
-            "due_ms", sa.BigInteger, nullable=False, comment="not before; moved ahead by whoever is sending it"
-        ),
+        sa.Column("due_ms", sa.BigInteger, nullable=False, comment="not before; moved ahead by whoever is sending it"),
         sa.Column("tries", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alert_messages")),
         sqlite_autoincrement=True,

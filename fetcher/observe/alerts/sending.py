@@ -53,7 +53,7 @@ def send_all(messages: Mapping[Target, tuple[str, str]], clock: Clock, stop: Eve
 
 def _service(target: Target) -> Any:  # noqa: ANN401 (the same)
     """The target as apprise has it; None where it cannot be read."""
-    from apprise import Apprise, AppriseAsset  # noqa: PLC0415 (a tenth of a second, for those with something to tell)
+    from apprise import Apprise, AppriseAsset
 
     # What apprise logs by itself may hold addresses: nothing of it reaches a handler of ours or stderr.
     library = logging.getLogger("apprise")
@@ -74,7 +74,7 @@ def _service(target: Target) -> Any:  # noqa: ANN401 (the same)
 
 def _sent(target: Target, service: Any, title: str, body: str) -> str | None:  # noqa: ANN401 (the same)
     """Send one message; what went wrong, in one line without secrets."""
-    from apprise import NotifyFormat  # noqa: PLC0415 (loaded by now)
+    from apprise import NotifyFormat
 
     try:
         result = service.notify(body=body, title=title, body_format=NotifyFormat.TEXT)

@@ -36,7 +36,9 @@ def read_targets(settings: Alerts, environment: Mapping[str, str] = os.environ) 
     for source, text in _texts(settings, environment, problems):
         for number, word in enumerate(text.split(), 1):
             if not _URL.fullmatch(word):
-                problems.append(f"entry {number} of {source} is no address; write them like mailto://user:password@host")
+                problems.append(
+                    f"entry {number} of {source} is no address; write them like mailto://user:password@host"
+                )
                 continue
             digest = hashlib.sha256(word.encode()).hexdigest()[:16]
             targets.setdefault(digest, Target(word, f"{source} {number} ({urlsplit(word).scheme})", digest))

@@ -1,4 +1,4 @@
-"""The state of endpoints in words: what the rows of endpoint_state mean for someone who reads them. Pure."""
+"""The state of endpoints in words: what the rows of endpoint_state and endpoint_hours mean for those who read them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from db import endpoints, health
 from db.breakers import CLOSED, HALF_OPEN, OPEN
-from fetcher.cli.show import utc
 from fetcher.clients.ways import Way, ways
-from fetcher.model import MINUTE
+from fetcher.clock import brief_utc
+from fetcher.model import DAY, HOUR, MINUTE
 from fetcher.resilience.gate import REST_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection
 
     from db.endpoints import EndpointRow
     from db.health import Spell
@@ -73,8 +76,16 @@ class EndpointState:
     @property
     def sentence(self) -> str:
         """`resting until …: reason`, `failing: reason` or the state alone."""
-        until = f" until {utc(self.until_ms)}" if self.until_ms is not None else ""
+        until = f" until {brief_utc(self.until_ms)}" if self.until_ms is not None else ""
         return f"{self.state}{until}" + (f": {self.why}" if self.why else "")
+
+
+def read_states(connection: Connection, config: Config, now_ms: int) -> list[EndpointState]:
+    """Every endpoint of the configured sources, from the database alone: nobody is asked, no client is made."""
+    account = Account(
+        health.read(connection, now_ms - HOUR), health.read(connection, now_ms - DAY), health.budget_spans(connection)
+    )
+    return endpoint_states(endpoints.read_all(connection), config, now_ms, account)
 
 
 def endpoint_states(
@@ -83,7 +94,7 @@ def endpoint_states(
     """Every endpoint of the configured sources with its budget; a source that was never asked has one state by itself.
 
     Rows that are pools have a source's name, with a proxy or key where it has several. No client is asked for its
-    endpoints: making one may cost a second.
+    endpoints: making one may cost a second. Pure.
     """
     by_name = {row.endpoint: row for row in rows}
     found = []

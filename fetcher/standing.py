@@ -6,19 +6,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from db import series as series_rows
 from db.coverage import ABSENT, STORED
 from db.jobs import FAILED
-from fetcher.cli.unfetched import is_unfetched
 from fetcher.gaps import GapDetector
-from fetcher.model import Window
+from fetcher.model import Series, Window
+from fetcher.planner import is_silent_tail
 from fetcher.results import wanted_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from sqlalchemy import Connection
+
     from db.intervals import Interval
     from db.jobs import JobRow
-    from fetcher.model import Series
+    from fetcher.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Standing:
     served them, `fallback_rows` those of others than the preferred source, `quiet` the slots without a candle at a
     source that leaves out those without trades. `expected` = `stored` + `quiet` + `absent` + `missing`, and `missing` =
     `queued` + `failed` + `unplanned`. `until_ms`, `expected` and `missing` are None as long as no run has learnt what
-    there could be (`unfetched`). `newest_ms` is the close of the newest stored candle, `lag_ms` its age.
+    there could be (`unfetched`). `newest_ms` is the close of the newest stored candle, `lag_ms` its age. `overdue_ms`
+    says for how long the next candle could have been there: 0 before its close, and of a market proven silent.
     """
 
     series: Series
@@ -51,6 +55,7 @@ class Standing:
     unfetched: bool = False
     fallback_rows: int = 0
     quiet: int = 0
+    overdue_ms: int = 0
 
     @property
     def complete(self) -> float | None:
@@ -104,7 +109,32 @@ def standing(
         unfetched=new,
         fallback_rows=by_source.total() - by_source[series.sources[0]],
         quiet=quiet_slots(series, covered),
+        overdue_ms=_overdue(series, covered, now_ms),
     )
+
+
+def configured_series(connection: Connection, config: Config) -> list[Series]:
+    """Every configured series as the database knows it, in the file's order; one unknown to it has an id below 0."""
+    known = {(row.symbol, row.timeframe): row for row in series_rows.read_series(connection)}
+    found = []
+    for place, wanted in enumerate(config.series()):
+        row = known.get((wanted.symbol, wanted.timeframe.name))
+        learnt = (None, None, None) if row is None else (row.anchor_ms, row.listed_ms, row.closed_until_ms)
+        series_id = -1 - place if row is None else row.id
+        found.append(
+            Series(series_id, wanted.symbol, wanted.timeframe, wanted.start_ms, wanted.sources, *learnt)
+        )  # fmt: skip
+    return found
+
+
+def starts_later(series: Series, now_ms: int) -> bool:
+    """Whether the configuration wants the series from a time that is still to come."""
+    return series.wanted_start_ms > now_ms
+
+
+def is_unfetched(series: Series, now_ms: int) -> bool:
+    """Whether no run has come so far as to learn what the series could hold, though it could by now."""
+    return series.closed_until_ms is None and not starts_later(series, now_ms)
 
 
 def quiet_slots(series: Series, covered: Iterable[Interval]) -> int:
@@ -115,6 +145,15 @@ def quiet_slots(series: Series, covered: Iterable[Interval]) -> int:
         for each in covered
         if each.state == STORED
     )
+
+
+def _overdue(series: Series, covered: Sequence[Interval], now_ms: int) -> int:
+    """For how long (ms) the candle after everything covered has been closed, unless its market is proven silent."""
+    until = max((i.end_ms for i in covered), default=series.first_ms)
+    absent = [Window(i.start_ms, i.end_ms) for i in covered if i.state == ABSENT]
+    if until >= now_ms or is_silent_tail(Window(until, series.grid.floor(now_ms)), absent):
+        return 0
+    return max(0, now_ms - series.grid.next(until))
 
 
 def _rows_within(wanted: Window, interval: Interval, series: Series) -> int:
