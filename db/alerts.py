@@ -28,7 +28,7 @@ class AlertRow:
 
     `since_ms` … `gone_ms`: when it was first seen, and since when it is not any more (None: it is there). `sent_ms`:
     when somebody was last told that it is there, `told_level` how bad it was then; None: nobody was told yet. `times`:
-    how often it began lately. `held`: quiet hours keep it back. `host`: the machine that it is about; None: all of them.
+    how often it began lately. `held`: quiet hours keep it back. `host`: the machine that it is about; None: all.
     """
 
     key: str

@@ -32,7 +32,7 @@ class Logging(Section):
 class Alerts(Section):
     """Whom to tell what goes wrong, and when something does; addresses hold secrets, so they are never written here.
 
-    Durations in seconds, `disk_free` in bytes, `quarantine_rows` in one hour, `stale_intervals` of each series' timeframe.
+    Durations in seconds, `disk_free` in bytes, `quarantine_rows` in an hour, `stale_intervals` of a series' timeframe.
     """
 
     to_env: Variables = ("FETCHER_ALERTS",)

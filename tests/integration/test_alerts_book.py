@@ -138,8 +138,9 @@ def test_a_target_that_fails_is_told_later_and_the_others_at_once(
             clock.time_ms = NOON + minute * MINUTE
             look(AlertBook(engine, clock, targets(hooks, broken)))
         assert broken.titles() == ["1 over (and 1 earlier)"]
-        assert broken.bodies() == [
-            "2026-06-01T12:00Z\nPROBLEM: BTC/USDT 1m is late\n\n2026-06-01T12:12Z\nOVER after 2 min: BTC/USDT 1m is late"
+        assert broken.bodies()[0].split("\n\n") == [
+            "2026-06-01T12:00Z\nPROBLEM: BTC/USDT 1m is late",
+            "2026-06-01T12:12Z\nOVER after 2 min: BTC/USDT 1m is late",
         ]
     assert len(hooks.messages) == 2
     assert undelivered(engine) == 0

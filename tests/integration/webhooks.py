@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TOKEN = "S3cretTokenOfTheHook"
+TOKEN = "S3cretTokenOfTheHook"  # noqa: S105 (made up)
 """A piece of each address, which nothing may show."""
 
 

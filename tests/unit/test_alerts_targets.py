@@ -1,4 +1,4 @@
-"""Targets and the ping's address: read from the environment and files, never shown, masked wherever they could appear."""
+"""Targets and the ping's address: read from the environment and files, never shown, masked wherever they could be."""
 
 from __future__ import annotations
 

@@ -57,7 +57,8 @@ STUCK = replace(BAD, stuck=True, after_ms=60 * MINUTE)
     ("looks", "told"),
     [
         pytest.param([(0, BAD), (1, BAD), (2, BAD)], [BEGUN, None, None], id="told once"),
-        pytest.param([(0, BAD), (1439, BAD), (1440, BAD), (1441, BAD)], [BEGUN, None, STILL, None], id="again in a day"),
+        pytest.param([(0, BAD), (1439, BAD), (1440, BAD), (1441, BAD)], [BEGUN, None, STILL, None],
+                     id="again in a day"),
         pytest.param([(0, BAD), (1, None), (10, None), (11, None), (12, None)], [BEGUN, None, None, OVER, None],
                      id="over after a calm of ten minutes"),
         pytest.param([(0, BAD), (1, None), (5, BAD), (6, None), (11, None), (16, None)],

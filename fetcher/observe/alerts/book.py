@@ -1,7 +1,7 @@
 """AlertBook: what was found wrong is written down and told once, whichever process or machine sees it first.
 
-Deciding what to tell and putting the message on its way is one transaction; sending comes after it, and a message that
-did not arrive is tried again. So a process that is killed in between loses nothing, and two that look at once tell once.
+Deciding what to tell and putting the message on its way is one transaction; sending comes after it, and a message
+that did not arrive is tried again. A process that is killed in between loses nothing, and two at once tell once.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class AlertBook:
 
     @retried
     def _claimed(self) -> dict[str, tuple[Message, ...]]:
-        """This process' due messages by target, and nobody else's for a while."""
+        """The due messages that are ours alone for a while, by target."""
         now, ids = self._clock.now_ms(), [target.id for target in self._targets]
         with reading(self._engine) as connection:
             if not alerts.is_due(connection, ids, now):

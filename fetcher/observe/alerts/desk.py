@@ -1,4 +1,4 @@
-"""What a run does about alerts when its work is done: look, judge, write down, send. Whatever fails here fails no run."""
+"""What a run does about alerts when its work is done: look, judge, write down, send. Nothing of it fails the run."""
 
 from __future__ import annotations
 

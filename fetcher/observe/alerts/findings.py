@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class Finding:
     """One thing that is wrong now.
 
-    `key` names kind and subject, so that the same thing has the same key in every process. `level` says how bad it is, in
-    the kind's own unit; twice as bad is news. It is told once it has lasted `after_ms`; where it is `stuck`, once its
-    level has not fallen for so long. `urgent` ones are told in quiet hours too. `host`: the machine that it is about;
-    None: any machine on the same database would find it.
+    `key` names kind and subject, so that the same thing has the same key in every process. `level` says how bad it is,
+    in the kind's own unit; twice as bad is news. It is told once it has lasted `after_ms`; where it is `stuck`, once
+    its level has not fallen for so long. `urgent` ones are told in quiet hours too. `host`: the machine that it is
+    about; None: any machine on the same database would find it.
     """
 
     key: str

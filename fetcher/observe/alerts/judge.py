@@ -186,10 +186,8 @@ def _broken_in_row(latest: Sequence[RunRow]) -> int:
     mine = [run for run in latest if run.kind in _ALONE_KINDS]
     if mine and mine[0].ended_ms is None:  # at work
         mine = mine[1:]
-    well = (
-        n for n, run in enumerate(mine) if run.ended_ms is not None and (run.summary or {}).get("missing") is not None
-    )
-    return next(well, len(mine))
+    through = (number for number, run in enumerate(mine) if (run.summary or {}).get("missing") is not None)
+    return next(through, len(mine))
 
 
 def _ms(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""A sign of life for each run, in healthchecks.io's convention: URL/start, URL, URL/fail. Whoever waits for it calls."""
+"""A sign of life for each run, in healthchecks.io's convention: URL/start, URL, URL/fail. Who misses it calls."""
 
 from __future__ import annotations
 

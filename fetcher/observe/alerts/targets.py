@@ -62,7 +62,7 @@ def read_ping_url(settings: Alerts, environment: Mapping[str, str] = os.environ)
 
 
 def secrets_in(settings: Alerts, environment: Mapping[str, str] = os.environ) -> set[str]:
-    """All that no line may hold of these addresses: each whole, its user and password, and what may be a token in it."""
+    """All that no line may hold of these addresses: each whole, its user and password, what may be a token in it."""
     urls = [target.url for target in read_targets(settings, environment)[0]]
     ping, _ = read_ping_url(settings, environment)
     return {secret for url in [*urls, *([ping] if ping else [])] for secret in secret_parts(url)}

@@ -1,8 +1,8 @@
 """Who hears of what: an alert's way from first seen to over, damped, so that nobody is told the same thing twice. Pure.
 
 An alert begins when a finding has lasted long enough. It is told again when it has become twice as bad, and once in
-`repeat_ms`. It is over when it was not seen for `calm_ms`: twice as long after each new beginning, so that what comes and
-goes falls silent. In quiet hours only urgent ones begin; what was held back is told when they end.
+`repeat_ms`. It is over when it was not seen for `calm_ms`: twice as long after each new beginning, so that what comes
+and goes falls silent. In quiet hours only urgent ones begin; what was held back is told when they end.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ def decide(known: Mapping[str, AlertRow], findings: Iterable[Finding], now_ms: i
     """What becomes of the known alerts, now that these things are found."""
     found = {finding.key: finding for finding in findings}
     changed, dropped, news = [], [], []
+    row: AlertRow | None
+    turn: Turn | None
     for key in [*known, *(key for key in found if key not in known)]:
         before = _in_the_past(known[key], now_ms) if key in known else None
         if key in found:
