@@ -119,6 +119,14 @@ def stop(conn: Connection, endpoint: str, until_ms: int, reason: str) -> None:
     )
 
 
+def move_stops(conn: Connection, now_ms: int, by_ms: int) -> None:
+    """Move the end of rests that last beyond `now_ms` by so much: the clock that they were written by was set."""
+    resting = select(_c.endpoint).where(_c.stop_until > now_ms)
+    for endpoint in sorted(conn.scalars(resting)):  # in the order of `reset`
+        moved = update(endpoint_state).where(_c.endpoint == endpoint, _c.stop_until > now_ms)
+        conn.execute(moved.values(stop_until=_c.stop_until + by_ms))
+
+
 def reset(conn: Connection, name: str | None = None) -> int:
     """Close the breaker and end the rest of a source's endpoints, of one endpoint, or of all (None); how many."""
     cleared = {

@@ -42,6 +42,7 @@ __all__ = [
     "fail",
     "finish",
     "listing",
+    "move",
     "next_due",
     "open_windows",
     "owners",
@@ -205,6 +206,12 @@ def _stuck(now_ms: int, longest_wait_ms: int, given_up_ms: int) -> ColumnElement
         and_(_c.status == QUEUED, _c.not_before > now_ms + longest_wait_ms),
         and_(_c.status == FAILED, _c.updated_ms < now_ms - given_up_ms),
     )
+
+
+def move(conn: Connection, now_ms: int, by_ms: int) -> int:
+    """Move what waits for a time after `now_ms` by so much: the clock that it was written by was set; how many."""
+    waiting = update(jobs).where(_c.status == QUEUED, _c.not_before > now_ms)
+    return conn.execute(waiting.values(not_before=_c.not_before + by_ms)).rowcount
 
 
 def drop_before(conn: Connection, series_id: int, ms: int) -> None:

@@ -98,6 +98,18 @@ def set_source_clock(conn: Connection, name: str, clock_ms: int, seen_ms: int) -
     )
 
 
+def settle_times(conn: Connection) -> dict[str, int]:
+    """How many ms after a close its candle is there, by source, of those that this was learnt of."""
+    rows = conn.execute(select(sources.c.name, sources.c.settle_ms).where(sources.c.settle_ms.is_not(None)))
+    return {name: ms for name, ms in rows}  # noqa: C416 (rows are no pairs to the type checker)
+
+
+def store_settle_times(conn: Connection, learnt: Mapping[str, int]) -> None:
+    """Remember how many ms after a close its candle is there, by source."""
+    for name, ms in sorted(learnt.items()):
+        conn.execute(update(sources).where(sources.c.name == name).values(settle_ms=ms))
+
+
 def read_series(conn: Connection, *, enabled_only: bool = False) -> list[SeriesRow]:
     """Every series with its sources in rank order, by id."""
     ranked: dict[int, list[str]] = {}

@@ -28,6 +28,7 @@ from fetcher.resilience.gate import Gate, Outlook
 from fetcher.resilience.health import Health
 from fetcher.router import APIRouter
 from fetcher.runbook import RunBook
+from fetcher.settling import Settling
 from fetcher.steps import JobSteps
 from fetcher.storage import Storage
 from fetcher.validation import DataValidator
@@ -59,6 +60,7 @@ class App:
     lines: tuple[SourceLine, ...]
     planning: Planning
     archive: ArchiveReader
+    settling: Settling
     fetcher: CryptoDataFetcher
 
     def close(self) -> None:
@@ -69,10 +71,17 @@ class App:
         self.engine.dispose()
 
 
-def build(config: Config, clock: Clock) -> App:
-    """Put the program together and make its database ready; raises DatabaseProblem where that cannot be."""
+def build(
+    config: Config, clock: Clock, *, instead_of: App | None = None, settle: bool = False
+) -> App:  # fmt: skip
+    """Put the program together and make its database ready; raises DatabaseProblem where that cannot be.
+
+    `instead_of` is one that it is to take the place of: they share the word to stop, and who listens. With `settle`
+    candles are asked for only when their sources should have them, as somebody does who waits for closes.
+    """
     keep_flat()
-    stop, hooks, health, owner = Stop(clock), Hooks(), Health(), own_name()
+    stop, hooks = (Stop(clock), Hooks()) if instead_of is None else (instead_of.stop, instead_of.hooks)
+    health, owner = Health(), own_name()
     engine = open_engine(config.database_url, stop=stop)
     manager = DatabaseManager(engine, config.database_url)
     manager.prepare()
@@ -86,7 +95,8 @@ def build(config: Config, clock: Clock) -> App:
     archive = ArchiveReader(archives, router, validator)
     steps = JobSteps(Asker(router, validator, storage), archive, storage, queue, clock)
     recovery = RecoveryManager(steps, storage, queue, clock, stop, config.run.workers, hooks.tell)
-    planning = Planning(engine, clock, router, archive, hooks.tell)
+    settling = Settling(engine, clock, config.daemon.settle if settle else None)
+    planning = Planning(engine, clock, router, archive, hooks.tell, settling.ms)
     book = RunBook(engine, clock, lines, owner)
 
     def cross_check(some: Sequence[Series], seconds: float) -> None:
@@ -95,7 +105,7 @@ def build(config: Config, clock: Clock) -> App:
             hooks.tell(checked)
 
     fetcher = CryptoDataFetcher(engine, clock, book, queue, planning, recovery, config.series(), cross_check)
-    return App(config, clock, stop, hooks, engine, manager, router, lines, planning, archive, fetcher)
+    return App(config, clock, stop, hooks, engine, manager, router, lines, planning, archive, settling, fetcher)
 
 
 @dataclass(frozen=True, slots=True)

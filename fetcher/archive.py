@@ -82,7 +82,7 @@ class ArchiveReader:
 
     def close(self) -> None:
         """End its threads and connections."""
-        self._beside.shutdown()
+        self._beside.shutdown(wait=False, cancel_futures=True)  # what hangs would keep a program from ending
         for archive in self._archives.values():
             archive.line.close()
 

@@ -46,7 +46,8 @@ class Asker:
         rows, refused = self._judge.page(series, asked, served)
         closed = None if served.proven_ms is None else series.grid.floor(served.proven_ms)
         batch = CandleBatch(series, served.source, served.route, rows)
-        return Page(batch, refused, asked=asked, closed_until=closed)
+        since = None if served.proven_ms is None or closed is None else served.proven_ms - closed
+        return Page(batch, refused, asked=asked, closed_until=closed, since_close_ms=since)
 
     def together(self, series: Series, holes: Sequence[Window], source: str) -> list[tuple[Window, ...]]:
         """The holes that a source left, ascending, as one page each is to bring them.

@@ -12,11 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Event, Lock
+from typing import TYPE_CHECKING
 
 from fetcher.errors import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _WAKE_LATE = 0.001  # seconds; who wakes a moment before the deadline would go on
-_SPEC = re.compile(r"(?P<start>\S+?)(?:\s+x(?P<speed>\d+(?:\.\d+)?))?")
+_JUMP = r"\s+jump\s+([+-])(\d+(?:\.\d+)?)([smhd])\s+at\s+(\d+(?:\.\d+)?)([smhd])"
+_SPEC = re.compile(
+    rf"(?P<start>\S+?)(?:\s+x(?P<speed>\d+(?:\.\d+)?))?(?P<jumps>(?:{re.sub(r'[(](?![?])', '(?:', _JUMP)})*)"
+)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parse_utc(text: str) -> int:
@@ -40,16 +48,22 @@ def brief_utc(ms: int) -> str:
 
 
 class Clock:
-    """Wall clock and elapsed time; starts at `start_ms` and runs `speed` times as fast when given."""
+    """Wall clock and elapsed time; starts at `start_ms` and runs `speed` times as fast when given.
 
-    def __init__(self, start_ms: int | None = None, speed: float = 1.0) -> None:
+    `jumps` are times when somebody sets that wall clock: elapsed seconds, and by how many ms.
+    """
+
+    def __init__(
+        self, start_ms: int | None = None, speed: float = 1.0, jumps: Sequence[tuple[float, int]] = ()
+    ) -> None:
         self._speed = speed
         self._origin = time.monotonic()
         self._start_ms = start_ms
+        self._jumps = tuple(jumps)
 
     @classmethod
     def from_environment(cls) -> Clock:
-        """The real clock, or the one that FETCHER_CLOCK describes: `2026-06-01T00:00:00Z x60`."""
+        """The real clock, or the one that FETCHER_CLOCK describes: `2026-06-01T00:00:00Z x60 jump +2h at 36h`."""
         spec = os.environ.get("FETCHER_CLOCK", "").strip()
         if not spec:
             return cls()
@@ -57,17 +71,31 @@ class Clock:
         try:
             if match is None or float(match["speed"] or 1) <= 0:
                 raise ValueError(spec)
-            return cls(parse_utc(match["start"]), float(match["speed"] or 1))
+            return cls(parse_utc(match["start"]), float(match["speed"] or 1), _jumps(match["jumps"]))
         except ValueError:
             raise ConfigError(
-                f"FETCHER_CLOCK is {spec!r}; write a UTC time and optionally a speed, like '2026-06-01T00:00:00Z x60'"
+                f"FETCHER_CLOCK is {spec!r}; write a UTC time and optionally a speed and jumps, like "
+                "'2026-06-01T00:00:00Z x60 jump +2h at 36h'"
             ) from None
 
     def now_ms(self) -> int:
         """Wall time in ms UTC."""
         if self._start_ms is None:
             return time.time_ns() // 1_000_000
-        return self._start_ms + round(self.elapsed() * 1000)
+        elapsed = self.elapsed()
+        return self._start_ms + round(elapsed * 1000) + self._jumped(elapsed)
+
+    def origin_ms(self) -> int:
+        """Wall time (ms UTC) when the elapsed seconds were 0, by the wall clock as it is set now.
+
+        It moves when that is set, and when the machine sleeps: elapsed seconds then stand still.
+        """
+        if self._start_ms is None:
+            return self.now_ms() - round(self.elapsed() * 1000)
+        return self._start_ms + self._jumped(self.elapsed())
+
+    def _jumped(self, elapsed: float) -> int:
+        return sum(by_ms for at, by_ms in self._jumps if elapsed >= at)
 
     def elapsed(self) -> float:
         """Seconds of program time since this clock was made; never jumps."""
@@ -86,17 +114,65 @@ class Clock:
         return real_seconds * self._speed
 
 
+def _jumps(text: str) -> list[tuple[float, int]]:
+    found = re.findall(_JUMP, text)
+    return [
+        (float(at) * _SECONDS[unit_at], round(float(f"{sign}{by}") * _SECONDS[unit] * 1000))
+        for sign, by, unit, at, unit_at in found
+    ]
+
+
+def monotonic_usec() -> int:
+    """The system's monotonic clock in microseconds, as service managers compare it."""
+    return time.monotonic_ns() // 1000
+
+
 class Stop(Event):
-    """The word to leave, for everybody in this process: set by a signal, or by itself when a run's time is up."""
+    """The word to end the work at hand, for everybody in this process: set by somebody, or when a run's time is up.
+
+    `leave` is the word to end the program: it stays, whatever run begins or ends meanwhile. `interrupt` stays as well,
+    until whoever works in a circle takes it by `resume`.
+    """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
         self._deadline: float | None = None
+        self._left_at: float | None = None
+        self._is_interrupted = False
 
     def at(self, deadline: float | None) -> None:
-        """Be set when the clock's elapsed seconds come to `deadline`; None: not by itself."""
+        """Begin anew, to be set when the clock's elapsed seconds come to `deadline`; None: not by itself."""
         self._deadline = deadline
+        self.clear()
+        if self.is_leaving or self._is_interrupted:  # perhaps since a moment ago
+            self.set()
+
+    def interrupt(self) -> None:
+        """Have the work at hand end, and the next one too, until `resume`."""
+        self._is_interrupted = True
+        self.set()
+
+    def resume(self) -> bool:
+        """Take an interruption: whether there was one."""
+        was, self._is_interrupted = self._is_interrupted, False
+        self.at(None)
+        return was
+
+    def leave(self) -> None:
+        """Have the program end, whatever it does."""
+        if self._left_at is None:
+            self._left_at = self._clock.elapsed()
+        self.set()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the program is to end."""
+        return self._left_at is not None
+
+    def left_for(self) -> float:
+        """For how many seconds on the wall the program has been ending; 0 where it is not."""
+        return 0.0 if self._left_at is None else self._clock.real_seconds(self._clock.elapsed() - self._left_at)
 
     def is_set(self) -> bool:
         """Whether it is time to leave."""
@@ -136,11 +212,17 @@ class ServerClock:
         self._ahead_ms = ahead_ms  # of ours, when last seen by any run: good enough to say which minute it is there
         self._lock = Lock()
         self._reading: ClockReading | None = None
+        self._is_doubted = False
 
     def learn(self, server_ms: int) -> None:
         """Take the time endpoint's answer, received just now."""
         with self._lock:
             self._reading = ClockReading(server_ms, self._clock.elapsed())
+            self._is_doubted = False
+
+    def doubt(self) -> None:
+        """Our own clock was set, or the machine slept: what is known is a lower bound still, and worth asking anew."""
+        self._is_doubted = True
 
     def now_ms(self, at: float | None = None) -> int | None:
         """The source's time (ms UTC) at our elapsed second `at` (default: now); None while it is unknown."""
@@ -161,7 +243,9 @@ class ServerClock:
     def is_fresh(self) -> bool:
         """Whether the last reading is young enough to extrapolate from."""
         reading = self._reading
-        return reading is not None and self._clock.elapsed() - reading.at < self.MAX_AGE
+        if reading is None or self._is_doubted:
+            return False
+        return self._clock.elapsed() - reading.at < self.MAX_AGE
 
     @staticmethod
     def dated_ms(date_header: str | None) -> int | None:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from fetcher.errors import ConfigError
-from fetcher.sections import Alerts, Goals, Logging, Metrics, Run, Section
+from fetcher.sections import Alerts, Daemon, Goals, Logging, Metrics, Run, Section
 from fetcher.values import (
     BaseUrl,
     MarketId,
@@ -110,6 +110,7 @@ class Config(Section):
     sources: dict[str, Annotated[SourceSettings, Field(discriminator="client")]]
     markets: Annotated[list[Market], AfterValidator(some)]
     run: Run = Run()
+    daemon: Daemon = Daemon()
     logging: Logging = Logging()
     metrics: Metrics = Metrics()
     goals: Goals = Goals()

@@ -44,6 +44,30 @@ class PageStored:
 
 
 @dataclass(frozen=True, slots=True)
+class TailRead:
+    """A page at the newest edge of a series was committed: its candles open from `first_ms` to `last_ms` (None: none).
+
+    `whole`: with none missing between. `newest_ms` is the open time of the newest candle that was closed by the
+    source's clock when it was asked, `since_close_ms` after that close; None where that was not asked for. ms UTC.
+    """
+
+    series: str
+    source: str
+    first_ms: int | None
+    last_ms: int | None
+    whole: bool
+    newest_ms: int | None
+    since_close_ms: int | None
+
+    def holds(self, open_ms: int) -> bool:
+        """Whether the candle that opened then came."""
+        if self.first_ms is None or self.last_ms is None:
+            return False
+        inside = self.first_ms < open_ms < self.last_ms
+        return open_ms in {self.first_ms, self.last_ms} or (inside and self.whole)
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnded:
     """A job left this process: `status` is done, queued (again, with `error`) or failed; its window is in ms UTC."""
 
@@ -69,7 +93,7 @@ class CrossChecked:
     message: str
 
 
-Fact = Attempt | Planned | PageStored | JobEnded | CrossChecked
+Fact = Attempt | Planned | PageStored | TailRead | JobEnded | CrossChecked
 Listener = Callable[[Fact], None]
 
 

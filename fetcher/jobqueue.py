@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from db import jobs
+from db import endpoints, jobs
 from db import series as series_rows
 from db.engine import reading, writing
 from db.jobs import Scope
@@ -61,10 +61,14 @@ def _host() -> str:
 
 def is_dead(owner: str) -> bool:
     """Whether an owner was a process of this host that no longer runs; of other hosts only time can tell (False)."""
-    host, pid, started = owner.rsplit(" ", 2)
-    if host != _host() or not pid.isdigit():
-        return False
-    return _started(int(pid)) != started
+    _, pid, started = owner.rsplit(" ", 2)
+    return is_of_this_host(owner) and _started(int(pid)) != started
+
+
+def is_of_this_host(owner: str) -> bool:
+    """Whether an owner is or was a process of this host."""
+    host, pid, _ = owner.rsplit(" ", 2)
+    return host == _host() and pid.isdigit()
 
 
 def _started(pid: int) -> str:
@@ -136,8 +140,10 @@ class JobQueue:
     def begin(self) -> None:
         """Before any job is worked: give back what nobody works, of dead processes and of an earlier run of this one.
 
-        That one may have held jobs when the database was gone.
+        That one may have held jobs when the database was gone. What it could not learn is asked again.
         """
+        self._unknown.clear()
+        self._untold.clear()
         self.release(list(self._held))
         self.take_over_dead()
 
@@ -177,6 +183,23 @@ class JobQueue:
         scope = self._reachable(scope, patience)
         with reading(self._engine) as connection:
             return jobs.next_due(connection, scope)
+
+    @retried
+    def clock_was_set(self, by_ms: int) -> None:
+        """Our wall clock was set by so much: sources' clocks are read anew, and what waits waits as long as before.
+
+        The latter where it was set back: set forward, things are due too early, which does no harm.
+        """
+        self._router.doubt_clocks()
+        if by_ms < 0:
+            before = self._clock.now_ms() - by_ms
+            with writing(self._engine) as connection:
+                jobs.move(connection, before, by_ms)
+                endpoints.move_stops(connection, before, by_ms)
+
+    def next_rest_ends(self) -> int | None:
+        """When the first source that rests may be asked again, ms UTC; None where none rests."""
+        return self._router.next_rest_ends()
 
     def _reachable(self, scope: Scope | None, patience: float) -> Scope | None:
         resting = self._router.resting(patience)

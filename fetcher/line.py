@@ -155,6 +155,11 @@ class SourceLine:
         self._clock_asked = self._clock.elapsed()
         self._clock_lock.release()
 
+    def doubt_clock(self) -> None:
+        """Have the source's clock read anew before anything else is asked."""
+        self.server.doubt()
+        self._clock_asked = None
+
     def learn_clock(self, server_ms: int, record: HttpRecord) -> None:
         """Take the time endpoint's word, unless its own Date header contradicts it."""
         dated = self.server.dated_ms(record.headers.get("Date"))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fetcher.events import TailRead
+from fetcher.model import Window
+
 if TYPE_CHECKING:
     from fetcher.filenotes import FileNote
     from fetcher.healing import Healer
-    from fetcher.model import CandleBatch, Series, Window
+    from fetcher.model import CandleBatch, Series
     from fetcher.validation import Refused
 
 
@@ -34,7 +37,26 @@ class Page:
     absent: tuple[Absent, ...] = ()
     asked: Window | None = None  # of a page of candles: the window that its source answered for
     closed_until: int | None = None  # by the source's clock when it answered: nothing from here on could have come
+    since_close_ms: int | None = None  # by the same clock: how long before the question went there that was
     file: FileNote | None = None  # of an archive's file: what is to be noted of it
+
+    def tail_read(self) -> TailRead:
+        """What it says of the newest candles of its series."""
+        series, times = self.batch.series, self.batch.rows["open_time"]
+        first, last = (int(times[0]), int(times[-1])) if len(times) else (None, None)
+        count = 0 if first is None or last is None else series.grid.count(Window(first, series.grid.next(last)))
+        closed, asked = self.closed_until, self.asked
+        about = closed is not None and asked is not None and asked.end >= closed
+        newest = series.grid.advance(closed, -1) if about and closed is not None else None
+        return TailRead(
+            str(series),
+            self.batch.source,
+            first,
+            last,
+            count == len(times),
+            newest,
+            self.since_close_ms if about else None,
+        )
 
 
 @dataclass(slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from db import series as series_rows
@@ -9,6 +12,7 @@ from db.engine import reading, writing
 from db.jobs import Scope
 from db.retrying import retried
 from db.series import WantedSeries as WantedRow
+from fetcher.aftermath import PATIENCE_SECONDS
 from fetcher.errors import Stopped
 from fetcher.jobqueue import as_series
 from fetcher.results import read_result
@@ -48,6 +52,7 @@ class CryptoDataFetcher:
         self._recovery = recovery
         self._wanted = wanted
         self._cross_check = cross_check
+        self._ours: Sequence[Series] = ()
 
     def run(self, time_budget: float) -> RunResult:
         """One bare run within `time_budget` seconds; raises RunLocked while another one is under way."""
@@ -55,9 +60,53 @@ class CryptoDataFetcher:
         self._recovery.leave_at(deadline)
         try:
             with self._book.alone():
-                return self._book.recorded("run", lambda: self._plan_and_work(deadline))
+                return self._book.recorded("run", lambda: self._plan_and_work(self.sync(), deadline))
         finally:
             self._recovery.leave_at(None)
+
+    def hold(self) -> None:
+        """Take the run lock for more than one run, or keep it; raises RunLocked while another process has it."""
+        self._book.take_lock()
+
+    def let_go(self) -> None:
+        """Give the run lock back."""
+        self._book.give_lock_back()
+
+    def step(self, deadline: float) -> tuple[RunResult, bool]:
+        """Plan, and work what is due until `deadline` (the clock's elapsed seconds): the result, and whether any was.
+
+        For whoever holds the run lock. A step is recorded as a run where there is work.
+        """
+        self._recovery.leave_at(deadline)
+        try:
+            all_series = self.sync()
+            scope = Scope(frozenset(series.id for series in all_series))
+            self._queue.begin()
+            with suppress(Stopped):
+                self._planning.prepare(self._current(all_series))
+                self._planning.queue_missing(self._current(all_series))
+            due = self._queue.next_due(scope, PATIENCE_SECONDS)
+            if due is not None and due <= self._clock.now_ms():
+                work = partial(self._plan_and_work, all_series, deadline, planned=True)
+                return self._book.recorded("daemon", work), True
+            self._book.flush_when_due()
+            return read_result(self._engine, [(series, None) for series in self._current(all_series)]), False
+        finally:
+            self._recovery.leave_at(None)
+
+    def seconds_to_close(self) -> float:
+        """Until the next candle of the series should be there; infinite before the first step."""
+        return self._planning.seconds_to_close(self._current(self._ours))
+
+    def seconds_to_due(self) -> float:
+        """Until a job is due or a rest ends: negative where one is due, infinite where none is to come."""
+        scope = Scope(frozenset(series.id for series in self._ours))
+        found = (self._queue.next_due(scope, PATIENCE_SECONDS), self._queue.next_rest_ends())
+        return min(((ms - self._clock.now_ms()) / 1000 for ms in found if ms is not None), default=math.inf)
+
+    def clock_was_set(self, by_ms: int) -> None:
+        """Take in that our wall clock was set by so much, or that the machine slept for so long."""
+        self._queue.clock_was_set(by_ms)
 
     def backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
         """Fetch what is missing of these windows, to the end, beside whatever else runs."""
@@ -80,15 +129,15 @@ class CryptoDataFetcher:
         ours = sorted((row for row in rows if row.enabled), key=lambda row: place[row.symbol, row.timeframe])
         all_series = [as_series(row) for row in ours]
         self._queue.know(all_series)
+        self._ours = all_series
         return all_series
 
-    def _plan_and_work(self, deadline: float) -> RunResult:
-        all_series = self.sync()
-
+    def _plan_and_work(self, all_series: Sequence[Series], deadline: float, *, planned: bool = False) -> RunResult:
         def plan() -> Planned:
             return self._planning.queue_missing(self._current(all_series))
 
-        self._work(plan, Scope(frozenset(series.id for series in all_series)), all_series, deadline)
+        scope = Scope(frozenset(series.id for series in all_series))
+        self._work(plan, scope, all_series, deadline, planned=planned)
         late = self._clock.elapsed() >= deadline
         left = deadline - self._clock.elapsed()
         if left > CROSS_CHECK_SECONDS:
@@ -118,15 +167,18 @@ class CryptoDataFetcher:
                 return read_result(self._engine, [(series, None) for series in all_series])
 
     def _work(
-        self, plan: Callable[[], Planned], scope: Scope, all_series: Sequence[Series], deadline: float | None
-    ) -> None:
-        """Plan and work; once more where a grid was learnt on the way, since it moves what is wanted."""
+        self, plan: Callable[[], Planned], scope: Scope, all_series: Sequence[Series], deadline: float | None, *,
+        planned: bool = False,
+    ) -> None:  # fmt: skip
+        """Plan, unless that is done, and work; again where a grid was learnt on the way: it moves what is wanted."""
         self._queue.begin()
         try:
             while True:
                 before = self._current(all_series)
-                self._planning.prepare(before)
-                plan()
+                if not planned:
+                    self._planning.prepare(before)
+                    plan()
+                planned = False
                 self._recovery.work(scope, deadline, self._book.beat)
                 if not any(old.lacks_grid and not new.lacks_grid for old, new in self._pairs(before)):
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
@@ -48,13 +49,15 @@ class Planning:
     """Turns what the configuration wants, less what the database can explain, into queued jobs."""
 
     def __init__(
-        self, engine: Engine, clock: Clock, router: APIRouter, archive: ArchiveReader, tell: Callable[[Fact], None]
-    ) -> None:
+        self, engine: Engine, clock: Clock, router: APIRouter, archive: ArchiveReader, tell: Callable[[Fact], None],
+        settle_ms: Callable[[str], int] = lambda _source: 0,
+    ) -> None:  # fmt: skip
         self._tell = tell
         self._archive = archive
         self._engine = engine
         self._clock = clock
         self._router = router
+        self._settle_ms = settle_ms  # how long after its close a source is given before it is asked for a candle
 
     def prepare(self, all_series: Sequence[Series]) -> None:
         """Ask the sources together what planning would ask them one after the other; raises Stopped."""
@@ -123,12 +126,25 @@ class Planning:
         """
         now = self._router.server_now(series)
         if now is not None:
-            return series.grid.floor(now)
-        return max(series.closed_until_ms or 0, series.grid.floor(self._router.guess_now(series)))
+            return series.grid.floor(now - self._settle_of(series))
+        guess = self._router.guess_now(series) - self._settle_of(series)
+        return max(series.closed_until_ms or 0, series.grid.floor(guess))
+
+    def seconds_to_close(self, all_series: Iterable[Series]) -> float:
+        """Until the first candle that is not planned yet should be there; infinite where none is known to come."""
+        return min((self._to_close(s) / 1000 for s in all_series if not s.lacks_grid), default=math.inf)
+
+    def _to_close(self, series: Series) -> int:
+        settled = self._router.guess_now(series) - self._settle_of(series)
+        return series.grid.next(series.grid.floor(settled)) - settled
+
+    def _settle_of(self, series: Series) -> int:
+        source = self._router.best(series)
+        return 0 if source is None else self._settle_ms(source)
 
     def _proven_until(self, series: Series) -> int | None:
         now = self._router.server_now(series)
-        return series.closed_until_ms if now is None else series.grid.floor(now)
+        return series.closed_until_ms if now is None else series.grid.floor(now - self._settle_of(series))
 
     @retried
     def _queue(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 BEAT_SECONDS = 30.0  # how often leases and run lock are renewed
-_LOOK_SECONDS = 1.0  # how often a stop is noticed while nothing happens
+LANDING_SECONDS = 3.0  # on the wall, that a program which is to end waits for answers; a time-out may be far longer
+_LOOK_SECONDS = 0.25  # how often a stop is noticed while nothing happens
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
 
 
@@ -66,6 +67,7 @@ class RecoveryManager:
         self._open: dict[int, OpenJob] = {}
         self._todo: deque[Task] = deque()
         self._flying = 0
+        self._futures: set[Future[None]] = set()
         self._claim_after = 0.0
         self._beaten = clock.elapsed()
         self._lost: DatabaseLost | None = None
@@ -87,6 +89,7 @@ class RecoveryManager:
         Stops early at `deadline` (the clock's elapsed seconds) or when the stop event is set: what is in flight is
         committed, everything else goes back to the queue. Raises what the writer met (a full disk, a lost database).
         """
+        self._begin_anew()
         writer = Writer(self._storage, self._clock, self._happened.put)
         writer.start()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fetch")
@@ -101,12 +104,20 @@ class RecoveryManager:
                     break
         finally:
             self._todo.clear()
-            pool.shutdown(wait=True, cancel_futures=True)
+            self._land(pool)
             writer.close()
             self._drain()
             self._release()
         if broken := writer.error or self._lost:
             raise broken
+
+    def _begin_anew(self) -> None:
+        """Forget what an earlier time of work left open, which gave its jobs back or lost the database."""
+        self._happened = queue.SimpleQueue()
+        self._todo.clear()
+        self._open.clear()
+        self._futures = set()
+        self._flying, self._claim_after, self._lost = 0, 0.0, None
 
     def is_stopped_within(self, seconds: float) -> bool:
         """Wait so long between two times of work; True when the program is to end."""
@@ -151,8 +162,18 @@ class RecoveryManager:
 
     def _submit(self, pool: ThreadPoolExecutor, writer: Writer) -> None:
         while self._todo and self._flying < 2 * self._workers:
-            pool.submit(self._fetch_in_room, self._todo.popleft(), writer)
+            future = pool.submit(self._fetch_in_room, self._todo.popleft(), writer)
+            self._futures.add(future)
+            future.add_done_callback(self._futures.discard)
             self._flying += 1
+
+    def _land(self, pool: ThreadPoolExecutor) -> None:
+        """Wait for what is in flight; where the program is to end, only so long: what does not come is fetched anew."""
+        pool.shutdown(wait=False, cancel_futures=True)
+        while (flying := {each for each in list(self._futures) if not each.done()}) and (
+            self._stop.left_for() < LANDING_SECONDS
+        ):
+            wait(flying, timeout=_LOOK_SECONDS)
 
     def _fetch_in_room(self, task: Task, writer: Writer) -> None:
         with self._steps.room(task):
@@ -200,6 +221,8 @@ class RecoveryManager:
                 for job, page in happening.pages:
                     job.bring(page)
                     self._tell(_progress(job, page))
+                    if job.row.kind == TAIL:
+                        self._tell(page.tail_read())
                 for job in happening.ended:
                     self._settle(job, happening.stored.missing.get(job.id))
             case _Learned(job):

@@ -153,6 +153,16 @@ class APIRouter:
         until = self._clock.now_ms() + int(patience * 1000)
         return {name for name, line in self._lines.items() if line.rests_until() > until}
 
+    def doubt_clocks(self) -> None:
+        """Have the clock of every source read anew."""
+        for line in self._lines.values():
+            line.doubt_clock()
+
+    def next_rest_ends(self) -> int | None:
+        """When the first of the sources that rest may be asked again, ms UTC; None where none rests."""
+        now = self._clock.now_ms()
+        return min((ms for line in self._lines.values() if (ms := line.rests_until()) > now), default=None)
+
     def guess_now(self, series: Series) -> int:
         """What the clock of a series' preferred source most likely shows, ms UTC: to plan by, never proof."""
         line = next(self.lines_for(series), None)

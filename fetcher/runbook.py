@@ -11,7 +11,7 @@ from db import breakers, health, jobs, series, state
 from db.engine import writing
 from db.retrying import retried
 from fetcher.errors import RunLocked
-from fetcher.jobqueue import is_dead
+from fetcher.jobqueue import is_dead, is_of_this_host
 from fetcher.model import DAY
 
 if TYPE_CHECKING:
@@ -43,25 +43,31 @@ class RunBook:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the run lock; raises RunLocked while another living process does."""
-        self._take_lock()
+        self.take_lock()
         try:
             yield
         finally:
-            self._give_lock_back()
+            self.give_lock_back()
 
     @retried
-    def _take_lock(self) -> None:
+    def take_lock(self) -> None:
+        """Take the run lock, or keep it for longer; raises RunLocked while another living process holds it."""
         now = self._clock.now_ms()
         with writing(self._engine) as connection:
             holder = state.lock_holder(connection, RUN_LOCK)
-            if holder is not None and holder.owner != self._owner and is_dead(holder.owner):
+            others = holder is not None and holder.owner != self._owner
+            if holder is not None and others and is_dead(holder.owner):
                 state.lock_release(connection, RUN_LOCK, holder.owner)
-            if not state.lock_acquire(connection, RUN_LOCK, self._owner, now, now + int(LOCK_SECONDS * 1000)):
+                others = False
+            # One that lives on this host keeps it past its time: it was suspended, or the clock was set.
+            lives = holder is not None and others and is_of_this_host(holder.owner)
+            if lives or not state.lock_acquire(connection, RUN_LOCK, self._owner, now, now + int(LOCK_SECONDS * 1000)):
                 who = holder.owner if holder else "another process"
                 raise RunLocked(f"another run is under way ({who}); this one leaves the work to it")
 
     @retried
-    def _give_lock_back(self) -> None:
+    def give_lock_back(self) -> None:
+        """Let others run."""
         with writing(self._engine) as connection:
             state.lock_release(connection, RUN_LOCK, self._owner)
 

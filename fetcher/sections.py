@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fetcher.values import Address, Bytes, PromFile, Quiet, Seconds, SecretFile, Variable, Variables
+from fetcher.values import Address, Bytes, PromFile, Quiet, Seconds, SecretFile, ShortSeconds, Variable, Variables
 
 
 class Section(BaseModel):
@@ -20,6 +20,16 @@ class Run(Section):
 
     workers: int = Field(default=8, ge=1, le=256)
     time_budget: Seconds = 50.0
+
+
+class Daemon(Section):
+    """How long after a close (seconds) a candle is asked for, until that is learnt of its source; and how much later.
+
+    The latter by chance, so that not everybody asks in the same second.
+    """
+
+    settle: ShortSeconds = 2.0
+    jitter: ShortSeconds = 1.0
 
 
 class Logging(Section):

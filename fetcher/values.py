@@ -178,6 +178,7 @@ def some(value: list[Any]) -> list[Any]:
 Address = Annotated[tuple[str, int], BeforeValidator(_address)]
 PromFile = Annotated[Path, BeforeValidator(_prom_file)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, lt=_LONGEST)]
+ShortSeconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, le=45)]  # less than any candle lasts
 StartMs = Annotated[int, BeforeValidator(_start_ms)]
 Symbol = Annotated[str, AfterValidator(_symbol)]
 TimeframeName = Annotated[Timeframe, BeforeValidator(_timeframe)]

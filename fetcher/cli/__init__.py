@@ -11,6 +11,8 @@ import typer
 from fetcher.cli.edge import answer
 from fetcher.cli.invocation import Invocation
 from fetcher.cli.lazy import LazyGroup, hoisted
+from fetcher.cli.signals import end_without_waiting
+from fetcher.errors import ConfigError
 
 __all__ = ["app", "main"]
 
@@ -18,6 +20,7 @@ PROGRAM = "python -m fetcher"
 _HELP = """Keep a database of candles complete, correct and explained.
 
 Without a command: one run, which fetches what is new and what is missing, within run.time_budget. Made for crontab.
+With --daemon it stays, and does so at the closes of candles.
 
 Exit codes: 0 all done, 1 something failed or is missing, 2 bad configuration or arguments, 75 another run is at work.
 
@@ -61,6 +64,12 @@ def _root(
     quiet: Annotated[
         int, typer.Option("-q", "--quiet", count=True, show_default=False, help="Only what went wrong.")
     ] = 0,
+    daemon: Annotated[
+        bool,
+        typer.Option(
+            "--daemon", help="Stay, and fetch at each close, until SIGTERM or Ctrl-C; SIGHUP reads CONFIG anew."
+        ),
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_put_version, is_eager=True, help="Say which version this is.")
     ] = False,
@@ -68,7 +77,13 @@ def _root(
     del version  # told and left by its callback
     ctx.obj = Invocation(config, as_json, verbose - quiet)
     if ctx.invoked_subcommand is not None:
+        if daemon:
+            raise ConfigError(f"--daemon goes without a command; leave out {ctx.invoked_subcommand}")
         return 0
+    if daemon:
+        from fetcher.cli.daemon import stay  # noqa: PLC0415 (cron's runs need it not)
+
+        return stay(ctx.obj)
     from fetcher.cli.run import run  # noqa: PLC0415 (only the bare run needs it)
 
     return run(ctx.obj)
@@ -77,4 +92,6 @@ def _root(
 def main(arguments: list[str] | None = None) -> int:
     """Understand the arguments, do what they say, and return the exit code; errors become one sentence on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
-    return answer(lambda: typer.main.get_command(app).main(hoisted(words), PROGRAM, standalone_mode=False), words)
+    code = answer(lambda: typer.main.get_command(app).main(hoisted(words), PROGRAM, standalone_mode=False), words)
+    end_without_waiting(code)
+    return code

@@ -1,27 +1,40 @@
-"""SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once; committed work is safe either way."""
+"""SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once; committed work is safe either way.
+
+An orderly end takes LEAVE_SECONDS at most, whatever hangs. SIGHUP asks whoever listens to it to read its configuration.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
 from contextlib import contextmanager
-from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import typer
+
+from fetcher.outcome import EXIT_INCOMPLETE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+    from fetcher.clock import Stop
+
+LEAVE_SECONDS = 4.5  # on the wall: services and machines that go down wait not much longer before they kill
+_LINGER_SECONDS = 0.2  # for threads that are about to end
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SHOW_CURSOR = "\x1b[?25h"
+_told: list[int] = []
 
 
 @contextmanager
-def stopping(stop: Event) -> Iterator[None]:
-    """Set `stop` at the first signal, and leave with 128 + its number at the second.
+def stopping(stop: Stop, *, hangup: bool = False, within: float | None = None) -> Iterator[None]:
+    """Tell `stop` to leave at the first signal, and leave with 128 + its number at the second.
+
+    With `within` the process ends so many seconds after the first, if it has not by then: something hangs that no word
+    reaches. With `hangup` SIGHUP interrupts what is at hand.
 
     A handler runs in the main thread, only once that is back from whatever it waits for, and perhaps inside the event's
     own lock, where setting it would wait for ever. So the interpreter itself writes each signal into a pipe, and a
@@ -29,18 +42,24 @@ def stopping(stop: Event) -> Iterator[None]:
     """
     heard, written = os.pipe()
     os.set_blocking(written, False)
+    obeyed = (*_SIGNALS, signal.SIGHUP) if hangup else _SIGNALS
 
     def obey() -> None:
-        if not _next(heard):
-            return
-        stop.set()
-        _say("finishing what is in flight; a second signal leaves at once")
-        if number := _next(heard):
-            _leave(number)
+        while number := _next(heard, obeyed):
+            if number == signal.SIGHUP:
+                stop.interrupt()
+            elif stop.is_leaving:
+                _leave(number)
+            else:
+                stop.leave()
+                _told.append(number)
+                _say("finishing what is in flight; a second signal leaves at once")
+                if within is not None:
+                    _leave_after(within)
 
-    before = {number: signal.signal(number, _leave_it_to_the_thread) for number in _SIGNALS}
+    before = {number: signal.signal(number, _leave_it_to_the_thread) for number in obeyed}
     pipe_before = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
-    thread = Thread(target=obey, name="signals", daemon=True)
+    thread = threading.Thread(target=obey, name="signals", daemon=True)
     thread.start()
     try:
         yield
@@ -48,19 +67,45 @@ def stopping(stop: Event) -> Iterator[None]:
         signal.set_wakeup_fd(pipe_before)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.write(written, bytes(2))
+        os.write(written, bytes(1))
         thread.join()
         os.close(heard)
         os.close(written)
+
+
+def end_without_waiting(code: int) -> None:
+    """Where a signal has ended the work: leave with `code` though threads still wait for answers that nobody wants."""
+    if not _told:
+        return
+    for thread in threading.enumerate():
+        if thread is threading.current_thread() or thread.daemon:
+            continue
+        thread.join(_LINGER_SECONDS)
+        if thread.is_alive():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
+def _leave_after(seconds: float) -> None:
+    """End the process then, if it is still there: not even what waits for a lock of the database keeps it."""
+
+    def leave() -> None:
+        _say("leaving what does not come to an end; nothing that was committed is lost")
+        os._exit(EXIT_INCOMPLETE)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def _leave_it_to_the_thread(_number: int, _frame: FrameType | None) -> None:
     """Keep the signal from its usual effect."""
 
 
-def _next(pipe: int) -> int:
+def _next(pipe: int, obeyed: tuple[int, ...]) -> int:
     """The next signal to obey; 0 at the end."""
-    while (number := os.read(pipe, 1)[0]) and number not in _SIGNALS:
+    while (number := os.read(pipe, 1)[0]) and number not in obeyed:
         pass
     return number
 

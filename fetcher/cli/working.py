@@ -11,7 +11,7 @@ from db import endpoints
 from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.cli.remaining import remaining_slots
-from fetcher.cli.signals import stopping
+from fetcher.cli.signals import LEAVE_SECONDS, stopping
 from fetcher.endpoints import FAILING, RESTING, endpoint_states
 from fetcher.errors import RunLocked
 from fetcher.events import Attempt
@@ -44,7 +44,7 @@ def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = Non
     facts = logs.FactLog()
     app.hooks.add(facts)
     progress = _progress(call, app, asked)
-    with stopping(app.stop), metered(call.config, app), ticking(progress):
+    with stopping(app.stop, within=LEAVE_SECONDS), metered(call.config, app), ticking(progress):
         try:
             yield
         finally:

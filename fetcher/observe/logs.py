@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("fetcher")
 _QUIETER, _LOUDER = -1, 1
+_TOLD = 1_000  # reasons that are remembered as told
 _SHORT_SECRET = 4  # a shorter one is hidden only where it stands alone: it occurs inside other words by chance
 
 
@@ -76,7 +77,7 @@ class FactLog:
     """
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str | None]] = set()
+        self._told: dict[tuple[str, str | None], None] = {}  # in the order of telling
         self._refused: dict[tuple[str, str], int] = {}
 
     def __call__(self, fact: Fact) -> None:
@@ -93,6 +94,7 @@ class FactLog:
         for (series, source), rows in self._refused.items():
             if rows:
                 LOG.warning("%s: %d more rows from %s went to quarantine; see `quarantine`", series, rows, source)
+        self._refused.clear()
 
     def _log_refused(self, fact: PageStored) -> None:
         """Warn of the first page of a series and source with refused rows; the others are counted until the end."""
@@ -110,7 +112,9 @@ class FactLog:
         level, words = (logging.WARNING, "was given up") if fact.status == "failed" else (logging.INFO, "waits")
         if (fact.status, fact.error) in self._told:
             level = logging.DEBUG
-        self._told.add((fact.status, fact.error))
+        self._told[fact.status, fact.error] = None
+        if len(self._told) > _TOLD:  # a daemon hears of new ones for years
+            del self._told[next(iter(self._told))]
         LOG.log(level, "job %d (%s) %s: %s", fact.job_id, window, words, fact.error)
 
 

@@ -1,0 +1,91 @@
+"""`--daemon`: stays, and makes a step at each close, until a signal ends it.
+
+JSON: one object a line for each step that did something: `{"started_ms", "seconds", "rows", "refused", "absent",
+"jobs_done", "jobs_put_back", "jobs_given_up", "missing", "error"}`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from fetcher.app import build
+from fetcher.cli.signals import LEAVE_SECONDS, stopping
+from fetcher.config import load
+from fetcher.daemon import Daemon
+from fetcher.observe import logs
+from fetcher.outcome import EXIT_OK
+
+if TYPE_CHECKING:
+    from fetcher.app import App
+    from fetcher.cli.invocation import Invocation
+    from fetcher.daemon import StepResult
+
+
+def stay(call: Invocation) -> int:
+    """Fetch what closes as it closes; returns the exit code of an orderly end."""
+    path = call.config_path.absolute()
+    app = build(call.config, call.clock, settle=True)
+    daemon = Daemon(app, partial(load, path), path)
+    facts = logs.FactLog()
+    try:
+        logs.set_up(call.config, call.clock, call.verbosity)
+        app.hooks.add(facts)
+        daemon.replaced.append(partial(_listen_anew, call))
+        daemon.after.append(partial(_tell, call))
+        daemon.after.append(lambda _step: facts.close())
+        with stopping(app.stop, hangup=True, within=LEAVE_SECONDS):
+            daemon.run()
+    finally:
+        daemon.app.close()
+    return EXIT_OK
+
+
+def _listen_anew(call: Invocation, app: App) -> None:
+    logs.set_up(app.config, call.clock, call.verbosity)
+
+
+def _tell(call: Invocation, step: StepResult) -> None:
+    """One line of the log, or with --json one object on stdout, for a step that did something."""
+    if not step.worked:
+        return
+    if call.as_json:
+        typer.echo(json.dumps(as_json(step), ensure_ascii=False))
+    elif step.error is None:
+        logs.LOG.info("%s", in_words(step))
+
+
+def in_words(step: StepResult) -> str:
+    """`3 candles, 3 jobs done in 0.2 s; nothing is missing`."""
+    told = step.tally
+    counts = {
+        "candles": told.rows,
+        "refused rows": told.refused,
+        "absences proven": told.absent,
+        "jobs done": told.done,
+        "jobs put back": told.put_back,
+        "jobs given up": told.given_up,
+    }
+    parts = [f"{number:,} {what}" for what, number in counts.items() if number] or ["nothing came"]
+    missing = 0 if step.result is None else step.result.missing
+    return f"{', '.join(parts)} in {step.seconds:.1f} s; {f'{missing:,} missing' if missing else 'nothing is missing'}"
+
+
+def as_json(step: StepResult) -> dict[str, object]:
+    """The step as JSON-able values."""
+    told = step.tally
+    return {
+        "started_ms": step.started_ms,
+        "seconds": round(step.seconds, 3),
+        "rows": told.rows,
+        "refused": told.refused,
+        "absent": told.absent,
+        "jobs_done": told.done,
+        "jobs_put_back": told.put_back,
+        "jobs_given_up": told.given_up,
+        "missing": None if step.result is None else step.result.missing,
+        "error": step.error,
+    }
