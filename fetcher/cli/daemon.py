@@ -14,6 +14,7 @@ import typer
 
 from fetcher.app import build
 from fetcher.cli.signals import LEAVE_SECONDS, stopping
+from fetcher.cli.telling import watched
 from fetcher.config import load
 from fetcher.daemon import Daemon
 from fetcher.observe import logs
@@ -37,7 +38,7 @@ def stay(call: Invocation) -> int:
         daemon.replaced.append(partial(_listen_anew, call))
         daemon.after.append(partial(_tell, call))
         daemon.after.append(lambda _step: facts.close())
-        with stopping(app.stop, hangup=True, within=LEAVE_SECONDS):
+        with stopping(app.stop, hangup=True, within=LEAVE_SECONDS), watched(daemon, call.clock):
             daemon.run()
     finally:
         daemon.app.close()
