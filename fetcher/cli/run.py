@@ -21,6 +21,7 @@ def run(call: Invocation) -> int:
         app.hooks.add(pulse)
         with working(call, app), attended(call, app):
             result = app.fetcher.run(call.config.run.time_budget)
+        pulse.is_hurried = app.stop.is_leaving
         code = put_result(call, result, troubles.sentences(app, result), unusable=unusable(app))
         pulse.is_well = code != EXIT_BAD_INPUT  # what is still missing the next run fetches; that a person must mend
         return code

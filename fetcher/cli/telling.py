@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fetcher.errors import RunLocked
-from fetcher.observe.alerts.desk import attend
+from fetcher.observe.alerts.desk import attend, is_breaking
 from fetcher.observe.alerts.ping import Pulse
 from fetcher.observe.alerts.targets import read_ping_url
 from fetcher.observe.logs import LOG
@@ -40,7 +40,12 @@ def alive(call: Invocation) -> Iterator[Pulse]:
 
 @contextmanager
 def attended(call: Invocation, app: App) -> Iterator[None]:
-    """Look after alerts once the block's work is done, also where it failed; not where another run is at work."""
+    """Look after alerts once the block's work is done, also where it failed; not where another run is at work.
+
+    Before it too where runs were killed, since this one may be killed as well.
+    """
+    if is_breaking(app.engine, call.config):
+        attend(app.engine, call.config, call.clock, app.stop)
     try:
         yield
     except RunLocked:
@@ -77,6 +82,8 @@ class Watch:
 
     def __call__(self, step: StepResult) -> None:
         """Hear how a step went."""
+        if self._daemon.app.stop.is_leaving:  # somebody waits for the end; what there is to tell the next start tells
+            return
         self._pulse.beat(well=step.error is None)
         if self._clock.elapsed() - self._looked_at >= LOOK_SECONDS:
             self._looked_at = self._clock.elapsed()

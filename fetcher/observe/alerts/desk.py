@@ -7,13 +7,14 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from db.engine import database_file
+from db import state
+from db.engine import database_file, reading
 from db.errors import DatabaseProblem
 from fetcher.clients.keys import read_keys
 from fetcher.model import SECOND
 from fetcher.observe.alerts.book import AlertBook
 from fetcher.observe.alerts.disks import disks
-from fetcher.observe.alerts.judge import Machine, judge
+from fetcher.observe.alerts.judge import Machine, broken_in_row, judge
 from fetcher.observe.alerts.sending import send_all
 from fetcher.observe.alerts.targets import read_targets
 from fetcher.observe.alerts.telling import Manners
@@ -41,6 +42,13 @@ def attend(engine: Engine, config: Config, clock: Clock, stop: Event, vitals: Vi
         LOG.warning("alerts could not be looked after: %s", problem)
     except Exception:  # the edge: a run that has done its work must not fail for this
         LOG.exception("alerts could not be looked after")
+
+
+def is_breaking(engine: Engine, config: Config) -> bool:
+    """Whether the latest runs broke off or were killed, as many as are worth an alert; one small look."""
+    enough = config.alerts.runs_failed
+    with reading(engine) as connection:
+        return broken_in_row(state.recent_runs(connection, 2 * enough + 1)) >= enough
 
 
 def _attend(engine: Engine, config: Config, clock: Clock, stop: Event, vitals: Vitals | None) -> None:

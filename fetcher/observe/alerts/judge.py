@@ -13,7 +13,7 @@ from fetcher.clock import format_utc
 from fetcher.endpoints import FAILING, RESTING
 from fetcher.model import HOUR, SECOND, Window
 from fetcher.observe.alerts.findings import Finding
-from fetcher.observe.alerts.words import strangers
+from fetcher.observe.alerts.words import counted, strangers
 from fetcher.observe.progress import duration
 
 if TYPE_CHECKING:
@@ -64,12 +64,14 @@ def gaps(vitals: Vitals, settings: Alerts) -> Iterator[Finding]:
     """Candles that were given up, and gaps behind the newest candle that do not get smaller."""
     for place in vitals.series:
         if place.jobs_failed:
-            lost = f"{place.failed:,} candles" if place.failed else f"{place.jobs_failed} jobs"
+            lost = counted(place.failed, "candle") if place.failed else counted(place.jobs_failed, "job")
             words = f"{place.series}: {lost} given up: {strangers(place.last_error)}; see `jobs`, then `jobs retry`"
             yield Finding(f"given up {place.series}", "gaps", words, max(1, place.failed))
         behind = _behind(place)
         if behind:
-            words = f"{place.series} lacks {behind:,} candles, and not fewer than before{_because(place, vitals)}"
+            words = (
+                f"{place.series} lacks {counted(behind, 'candle')}, and not fewer than before{_because(place, vitals)}"
+            )
             yield Finding(
                 f"gaps {place.series}", "gaps", words, behind, after_ms=_ms(settings.gaps_after), stuck=True
             )  # fmt: skip
@@ -115,15 +117,16 @@ def quarantined(vitals: Vitals, settings: Alerts) -> Iterator[Finding]:
     total = sum(new.values())
     if total >= settings.quarantine_rows:
         why = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(new.items(), key=lambda each: -each[1])[:3])
-        words = f"{total:,} rows were refused within an hour ({strangers(why)}); see `quarantine`"
+        words = f"{counted(total, 'row')} refused within an hour ({strangers(why)}); see `quarantine`"
         yield Finding("quarantine", "quarantine", words, total)
 
 
 def runs(vitals: Vitals, settings: Alerts) -> Iterator[Finding]:
     """Runs that ended one after the other without getting through, or were killed."""
-    broken = _broken_in_row(vitals.runs)
+    broken = broken_in_row(vitals.runs)
     if broken >= settings.runs_failed:
-        words = f"the last {broken} runs broke off or were killed; the log tells why"
+        latest = "run" if broken == 1 else f"{broken} runs"
+        words = f"the last {latest} broke off or got killed; the log tells why"
         yield Finding("runs", "runs", words, urgent=True)
 
 
@@ -181,7 +184,7 @@ def _is_away(state: EndpointState, now_ms: int) -> bool:
     return state.state == FAILING and recent and (state.breaker != "closed" or hopeless)
 
 
-def _broken_in_row(latest: Sequence[RunRow]) -> int:
+def broken_in_row(latest: Sequence[RunRow]) -> int:
     """How many of the latest bare runs and daemon's steps, newest first, did not get through or have no end."""
     mine = [run for run in latest if run.kind in _ALONE_KINDS]
     if mine and mine[0].ended_ms is None:  # at work

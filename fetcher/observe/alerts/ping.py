@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("fetcher")
 START, SUCCESS, FAIL = "start", "", "fail"
-LIMIT_SECONDS = 5.0  # on the wall, for one ping
+LIMIT_SECONDS = 5.0  # on the wall, for all that is waited for at the end of a run
+LEAVING_SECONDS = 1.0  # the same where somebody waits for the program to end
 _SOCKET_SECONDS = 3.0
 _EVERY_SECONDS = 55.0  # a daemon pings at most once in a minute
 
@@ -21,11 +22,12 @@ _EVERY_SECONDS = 55.0  # a daemon pings at most once in a minute
 class Pulse:
     """Tells `url` how runs go; without one it does nothing. A ping that fails is a line in the log.
 
-    `is_well`: what the end of this run will be told as.
+    `is_well`: what the end of this run will be told as; `is_hurried`: whether somebody waits for the program to end.
     """
 
     def __init__(self, url: str | None, clock: Clock) -> None:
         self.is_well = True
+        self.is_hurried = False
         self._url = url
         self._clock = clock
         self._thread: Thread | None = None
@@ -41,13 +43,15 @@ class Pulse:
         """Say that a run begins, once, without waiting for the answer."""
         if not self._is_started:
             self._is_started = True
-            self._ping(START, wait=False)
+            self._ping(START)
 
     def end(self) -> None:
         """Say that the run ended, and wait for the answer, not for long."""
+        limit, began = LEAVING_SECONDS if self.is_hurried else LIMIT_SECONDS, self._clock.elapsed()
         if self._thread is not None:
-            self._thread.join(LIMIT_SECONDS)
-        self._ping(SUCCESS if self.is_well else FAIL, wait=True)
+            self._thread.join(limit)
+        left = limit - self._clock.real_seconds(self._clock.elapsed() - began)
+        self._ping(SUCCESS if self.is_well else FAIL, max(0.0, left))
 
     def beat(self, *, well: bool) -> None:
         """Say that a daemon's step ended, at most once in a minute unless it went otherwise than the last."""
@@ -56,18 +60,19 @@ class Pulse:
             return
         if self._thread is None or not self._thread.is_alive():  # one that hangs is not joined by more
             self._last = (now, word)
-            self._ping(word, wait=False)
+            self._ping(word)
 
-    def _ping(self, word: str, *, wait: bool) -> None:
+    def _ping(self, word: str, seconds: float | None = None) -> None:
+        """Ask for the word's address, and wait for the answer for so many seconds on the wall, if at all."""
         if self._url is None:
             return
         # A thread that may be left behind, since a server can send a byte now and then for ever.
         self._thread = Thread(target=_get, args=(_address(self._url, word), word), name="ping", daemon=True)
         self._thread.start()
-        if wait:
-            self._thread.join(LIMIT_SECONDS)
+        if seconds is not None:
+            self._thread.join(seconds)
             if self._thread.is_alive():
-                _complain(word, f"no answer within {LIMIT_SECONDS:.0f} s")
+                _complain(word, "no answer in time")
 
 
 def _address(url: str, word: str) -> str:
@@ -84,7 +89,7 @@ def _get(address: str, word: str) -> None:
             if not answer.ok:
                 _complain(word, f"it answered {answer.status_code}")
     except requests.Timeout:
-        _complain(word, f"no answer within {_SOCKET_SECONDS:.0f} s")
+        _complain(word, "no answer in time")
     except (requests.RequestException, ValueError) as error:  # its words hold the address, which is a secret
         _complain(word, f"it cannot be reached ({type(error).__name__})")
 

@@ -26,11 +26,17 @@ def strangers(text: str | None) -> str:
     return excerpt(excerpt(text or "nothing is known of why", LONGEST_WORDS).translate(_MARKS), LONGEST_WORDS)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 candle`, `1,440 candles`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def compose(news: Sequence[News], host: str, now_ms: int) -> tuple[str, str]:
     """Title and body of one message that tells all of it, the urgent things first."""
     problems = sum(each.turn in {Turn.BEGUN, Turn.WORSE, Turn.STILL} for each in news)
-    counts = [(problems, f"problem{'s' * (problems != 1)}"), (len(news) - problems, "over")]
-    title = f"fetcher on {host}: " + ", ".join(f"{number} {words}" for number, words in counts if number)
+    over = len(news) - problems
+    counts = ([counted(problems, "problem")] if problems else []) + ([f"{over} over"] if over else [])
+    title = f"fetcher on {host}: {', '.join(counts)}"
     groups: dict[tuple[Turn, str], list[News]] = {}
     for each in sorted(news, key=lambda each: (_ORDER.index(each.turn), not each.alert.urgent)):
         groups.setdefault((each.turn, each.alert.kind), []).append(each)
