@@ -9,7 +9,6 @@ from fetcher.errors import RunLocked
 from fetcher.observe.alerts.desk import attend, is_breaking
 from fetcher.observe.alerts.ping import Pulse
 from fetcher.observe.alerts.targets import read_ping_url
-from fetcher.observe.logs import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +101,4 @@ class Watch:
 
 def _pulse(config: Config, clock: Clock) -> Pulse:
     url, problem = read_ping_url(config.alerts)
-    if problem is not None:
-        LOG.warning("alerts: %s", problem)
-    return Pulse(url, clock)
+    return Pulse(url, clock, problem)

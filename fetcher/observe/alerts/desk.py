@@ -78,9 +78,10 @@ def _write_down(decision: Decision) -> None:
 
 
 def _missing_keys(config: Config, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    wanted = {name for market in config.markets for name in market.sources}
     return tuple(
         f"{name}: {sentence}"
         for name, source in config.sources.items()
-        if source.client == "coingecko"
+        if name in wanted and source.client == "coingecko"
         for sentence in read_keys(source.api_key_env, environment)[1].values()
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,30 +20,31 @@ _EVERY_SECONDS = 55.0  # a daemon pings at most once in a minute
 
 
 class Pulse:
-    """Tells `url` how runs go; without one it does nothing. A ping that fails is a line in the log.
+    """Tells `url` how runs go; without one it does nothing, but say what `problem` there is with it, once.
+
+    A ping that fails is a line in the log.
 
     `is_well`: what the end of this run will be told as; `is_hurried`: whether somebody waits for the program to end.
     """
 
-    def __init__(self, url: str | None, clock: Clock) -> None:
+    def __init__(self, url: str | None, clock: Clock, problem: str | None = None) -> None:
         self.is_well = True
         self.is_hurried = False
         self._url = url
+        self._problem = problem
         self._clock = clock
         self._thread: Thread | None = None
+        self._lock = Lock()
         self._is_started = False
         self._last: tuple[float, str] | None = None
 
     def __call__(self, fact: Fact) -> None:
-        """Hear a fact: the first says that a run has begun, and is alone."""
+        """Hear a fact: the first, in whatever thread, says that a run has begun, and is alone; nobody waits."""
         del fact
-        self.start()
-
-    def start(self) -> None:
-        """Say that a run begins, once, without waiting for the answer."""
-        if not self._is_started:
-            self._is_started = True
-            self._ping(START)
+        with self._lock:
+            if not self._is_started:
+                self._is_started = True
+                self._ping(START)
 
     def end(self) -> None:
         """Say that the run ended, and wait for the answer, not for long."""
@@ -64,6 +65,9 @@ class Pulse:
 
     def _ping(self, word: str, seconds: float | None = None) -> None:
         """Ask for the word's address, and wait for the answer for so many seconds on the wall, if at all."""
+        if self._problem is not None:
+            LOG.warning("alerts: %s", self._problem)
+            self._problem = None
         if self._url is None:
             return
         # A thread that may be left behind, since a server can send a byte now and then for ever.

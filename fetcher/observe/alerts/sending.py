@@ -35,7 +35,7 @@ def send_all(messages: Mapping[Target, tuple[str, str]], clock: Clock, stop: Eve
     for target, (title, body) in messages.items():
         service = _service(target)
         if service is None:
-            outcomes[target] = "apprise cannot read its address; `python -m fetcher alerts test` tries each"
+            outcomes[target] = "apprise cannot read its address; see its documentation"
             continue
         # A thread that may be left behind: an executor's would keep the program from ending.
         threads.append(Thread(target=send, args=(target, service, title, body), name="alerts", daemon=True))
