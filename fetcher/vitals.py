@@ -17,6 +17,7 @@ from fetcher.endpoints import read_states
 from fetcher.model import DAY, HOUR
 from fetcher.planner import BACKFILL, GAP, PRIORITY
 from fetcher.standing import configured_series, standing
+from fetcher.uptime import up_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,8 @@ class Vitals:
 
     `jobs` counts open jobs (queued, leased, failed) by (kind, status), `oldest_job_ms` is when the oldest of those that
     wait was planned. `filled` are jobs for gaps and history that were done in the last week, `given_up` those that were
-    given up. `quarantine` is by reason, new in the last hour. `runs` are the latest, newest first.
+    given up. `quarantine` is by reason, new in the last hour. `runs` are the latest, newest first, and `up_since_ms` is
+    when the daemon began that is at work.
     """
 
     now_ms: int
@@ -56,6 +58,7 @@ class Vitals:
     given_up: int
     quarantine: Mapping[str, Held]
     runs: tuple[RunRow, ...]
+    up_since_ms: int | None = None
 
     @property
     def unfetched(self) -> int:
@@ -141,6 +144,7 @@ def read_vitals(engine: Engine, config: Config, now_ms: int) -> Vitals:
             sum(job.status == jobs.FAILED and job.kind in RECOVERY_KINDS for job in every),
             quarantine.held(connection, now_ms - HOUR),
             tuple(state.recent_runs(connection, RECENT_RUNS)),
+            up_since(connection, now_ms),
         )
 
 

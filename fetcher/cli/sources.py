@@ -2,8 +2,8 @@
 
 JSON: `{"sources": [{"endpoint", "source", "state", "why", "until_ms", "breaker", "requests", "errors", "latency_ms",
 "last_ok_ms", "last_error", "last_error_ms", "used", "weight_limit", "budget_ms", "pool", "hour", "day"}]}`: `used` by
-all endpoints of one `pool`, `hour` and `day` null or `{"requests", "errors", "success": 0…1, "p50_ms", "p95_ms"}`; of
-reset: `{"reset": endpoints}`.
+all endpoints of one `pool`, `hour` and `day` null or `{"requests", "errors", "success": 0…1, "p50_ms", "p95_ms",
+"mean_ms"}`; of reset: `{"reset": endpoints}`.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ JSON: `{"now_ms", "series": [{"symbol", "timeframe", "from_ms", "until_ms", "sto
 "quiet", "absent", "missing", "unfetched": series, "fallback_rows", "complete"}, "goals": [{"name", "value", "wanted",
 "met"}], "jobs": {kind: {status: jobs}}, "oldest_job_ms", "recovery": {"filled", "given_up"}: jobs of a week,
 "quarantine": {reason: {"rows", "new": in the last hour}}, "sources": [as in `sources`], "last_run": {"kind",
-"started_ms", "ended_ms", "outcome", "exit_code"} or null, "failed_in_row": runs}`. `quiet` slots had no trade, at a
-source that sends no candle then: `expected` = `stored` + `quiet` + `absent` + `missing`. Of series that are `unfetched`
-nothing is known: `expected` and `missing` are null, `complete` is 0; the total's `complete` is null where there are
-some among others.
+"started_ms", "ended_ms", "outcome", "exit_code"} or null, "failed_in_row": runs, "up_since_ms": of the daemon}`.
+`quiet` slots had no trade, at a source that sends no candle then: `expected` = `stored` + `quiet` + `absent` +
+`missing`. Of series that are `unfetched` nothing is known: `expected` and `missing` are null, `complete` is 0; the
+total's `complete` is null where there are some among others.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ def _put(vitals: Vitals, goals: Sequence[Goal]) -> None:
         over = last.ended_ms is not None
         end = f"ended {utc(last.ended_ms)}, {last.outcome}" if over else "has not ended: it is at work, or was killed"
         typer.echo(f"The last {last.kind} began {utc(last.started_ms)} and {end}.")
+    if vitals.up_since_ms is not None:
+        typer.echo(f"The daemon has been up since {utc(vitals.up_since_ms)}.")
     missed = [goal.sentence for goal in goals if goal.met is False]
     if missed:
         typer.echo(f"Missed: {', '.join(missed)}.")
@@ -168,4 +170,5 @@ def _as_json(vitals: Vitals, goals: Sequence[Goal]) -> dict[str, Any]:
         if last is None
         else {name: getattr(last, name) for name in ("kind", "started_ms", "ended_ms", "outcome", "exit_code")},
         "failed_in_row": vitals.failed_in_row,
+        "up_since_ms": vitals.up_since_ms,
     }

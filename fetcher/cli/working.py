@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -64,9 +65,10 @@ def metered(config: Config, app: App) -> Iterator[None]:
         raise
     finally:
         if path is not None:
-            from fetcher.observe.exporter import write_textfile  # noqa: PLC0415 (for who has metrics)
+            from fetcher.observe.exporter import Textfile  # noqa: PLC0415 (for who has metrics)
 
-            write_textfile(path, lambda: vitals_or_none(app.engine, config, app.clock.now_ms()), config.goals)
+            read = partial(vitals_or_none, app.engine, config, app.clock.now_ms())
+            Textfile(path, read, lambda: config.goals).write()
 
 
 @contextmanager

@@ -16,38 +16,31 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
 
-    from fetcher.clock import Clock
     from fetcher.sections import Goals
     from fetcher.vitals import Vitals
 
     Read = Callable[[], Vitals | None]
 
-DATABASE_UP, UPTIME = "fetcher_database_up", "fetcher_uptime_seconds"
+DATABASE_UP = "fetcher_database_up"
 _PATIENCE = 4.0  # seconds on the wall; Prometheus gives a scrape up after ten
 
 
 class Numbers:
-    """What a registry collects: every metric as it is now, or only that the database does not answer.
+    """What a registry collects: every metric as it is now, or only that the database does not answer."""
 
-    `uptime` tells for how many seconds the program has been up, where it stays.
-    """
-
-    def __init__(self, read: Read, goals: Goals, uptime: Callable[[], float] | None = None) -> None:
+    def __init__(self, read: Read, goals: Callable[[], Goals]) -> None:
         self._read = read
-        self._metrics = metrics(goals)
-        self._uptime = uptime
+        self._goals = goals
 
     def collect(self) -> Iterator[Family]:
         """The metrics, as Prometheus' library wants them."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        if self._uptime is not None:
-            yield GaugeMetricFamily(UPTIME, "For how long the program has been up.", self._uptime())
         vitals = self._read()
         yield GaugeMetricFamily(DATABASE_UP, "1 where the database answered, else 0.", float(vitals is not None))
         if vitals is None:
             return
-        for metric in self._metrics:
+        for metric in metrics(self._goals()):
             kind = CounterMetricFamily if metric.is_counter else GaugeMetricFamily
             family = kind(metric.name, metric.help, labels=metric.labels)
             for labels, value in metric.samples(vitals):
@@ -92,14 +85,14 @@ class _Asked:
 class Endpoint:
     """Answers scrapes at an address until it is closed, in threads of its own."""
 
-    def __init__(self, address: tuple[str, int], read: Read, goals: Goals, clock: Clock) -> None:
+    def __init__(self, address: tuple[str, int], read: Read, goals: Callable[[], Goals]) -> None:
         """Listen; raises ConfigError where that is not possible."""
         from prometheus_client import ProcessCollector
 
         from fetcher.observe.serving import serve  # noqa: PLC0415 (an HTTP server, for who has one)
 
         host, port = address
-        registry = _registry(Numbers(Newest(read), goals, clock.elapsed))
+        registry = _registry(Numbers(Newest(read), goals))
         ProcessCollector(registry=registry)
         try:
             self._server = serve(host, port, registry)
@@ -115,16 +108,26 @@ class Endpoint:
         self._server.server_close()
 
 
-def write_textfile(path: Path, read: Read, goals: Goals) -> bool:
-    """Write the metrics for node_exporter, the whole file at once; False, and a warning, where that is not possible."""
-    from prometheus_client import write_to_textfile
+class Textfile:
+    """A file that node_exporter reads, written anew each time, the whole of it at once."""
 
-    try:
-        write_to_textfile(str(path), _registry(Numbers(read, goals)))
-    except OSError as error:
-        LOG.warning("metrics.textfile: %s cannot be written: %s", path, error.strerror or error)
-        return False
-    return True
+    def __init__(self, path: Path, read: Read, goals: Callable[[], Goals]) -> None:
+        self._path = path
+        self._registry = _registry(Numbers(read, goals))
+        self._is_told = False
+
+    def write(self) -> None:
+        """Write the metrics as they are now; a warning where that is not possible, once until it is again."""
+        from prometheus_client import write_to_textfile
+
+        try:
+            write_to_textfile(str(self._path), self._registry)
+        except OSError as error:
+            if not self._is_told:
+                LOG.warning("metrics.textfile: %s cannot be written: %s", self._path, error.strerror or error)
+            self._is_told = True
+        else:
+            self._is_told = False
 
 
 def _registry(numbers: Numbers) -> CollectorRegistry:

@@ -112,6 +112,8 @@ def metrics(goals: Goals) -> tuple[Metric, ...]:
                samples.outcomes),
         Metric("fetcher_runs_failed_in_row", "How many of the latest runs failed one after the other.", (),
                samples.one(lambda v: v.failed_in_row)),
+        Metric("fetcher_uptime_seconds", "For how long the daemon has been up.", (),
+               samples.one(lambda v: None if v.up_since_ms is None else max(0, v.now_ms - v.up_since_ms) / 1000)),
         Metric("fetcher_vitals_timestamp_seconds", "When these numbers were read.", (),
                samples.one(lambda v: v.now_ms / 1000)),
     )  # fmt: skip

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("database")
 
 NOW = parse_utc("2026-06-01T00:00:30Z")
-HEAVY = ("alembic", "ccxt", "pandas", "pycoingecko", "yfinance")
+HEAVY = ("alembic", "ccxt", "pandas", "prometheus_client", "pycoingecko", "yfinance")
 _PROGRAM = f"""
 import atexit, sys
 atexit.register(lambda: print("IMPORTED", *({set(HEAVY)} & set(sys.modules))))

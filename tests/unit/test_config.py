@@ -150,6 +150,41 @@ def test_a_sources_mistakes_are_named_by_key(path: Path, settings: str, sentence
     assert "word" not in said.replace("password", "")
 
 
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ("metrics: {listen: 9464}", "metrics.listen: 9464 is no address to listen on; write host and port like"),
+        ("metrics: {listen: ':9464'}", "metrics.listen: ':9464' is no address to listen on"),
+        ("metrics: {listen: 'host:65536'}", "metrics.listen: 'host:65536' is no address to listen on"),
+        ("metrics: {listen: 'http://host:1'}", "metrics.listen: 'http://host:1' is no address to listen on"),
+        (
+            "metrics: {textfile: candles.txt}",
+            "metrics.textfile: 'candles.txt' is not a file for node_exporter; write a",
+        ),
+        ("metrics: {textfile: 7}", "metrics.textfile: 7 is not a file for node_exporter"),
+        ('metrics: {textfile: "a\\0.prom"}', "metrics.textfile: 'a\\x00.prom' is not a file for node_exporter"),
+        ("metrics: {port: 1}", "metrics.port: unknown key"),
+        ("goals: {completeness: 1.01}", "goals.completeness: must be at most 1"),
+        ("goals: {api_success: 99 %}", "goals.api_success: "),
+        ("goals: {response: fast}", "goals.response: 'fast' is not a duration"),
+    ],
+)
+def test_mistakes_about_metrics_and_goals_are_named_by_key(path: Path, section: str, sentence: str) -> None:
+    """Before anything listens or writes."""
+    assert refusal(path, f"{SOURCES}markets:\n{MARKET}{section}\n").startswith(sentence)
+
+
+def test_metrics_are_off_unless_they_are_named(path: Path) -> None:
+    """Address and file; the file lies beside the configuration unless its path is a whole one."""
+    assert (read(path, SOURCES + "markets:\n" + MARKET).metrics.listen, read(path, market()).metrics.textfile) == (
+        None,
+    ) * 2
+    named = read(path, market() + "metrics: {listen: '[::1]:9464', textfile: candles.prom}\n").metrics
+    assert (named.listen, named.textfile) == (("::1", 9464), path.parent / "candles.prom")
+    whole = read(path, market() + "metrics: {listen: 'localhost:0', textfile: /var/lib/candles.prom}\n").metrics
+    assert (whole.listen, whole.textfile) == (("localhost", 0), Path("/var/lib/candles.prom"))
+
+
 def test_a_proxy_is_kept_with_its_scheme(path: Path) -> None:
     """Host and port alone mean http, so that every reader of the value sees user and password in their places."""
     for written in ("me:word@host:3128", "http://me:word@host:3128"):

@@ -1,0 +1,29 @@
+"""Since when a daemon has been up, as every process on the database can tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from db import state
+from db.engine import writing
+from fetcher.jobqueue import is_dead, own_name
+from fetcher.runbook import RUN_LOCK
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+_KEY = "daemon"
+
+
+def note_up(engine: Engine, since_ms: int) -> None:
+    """Note that this process, which holds the run lock, has been up since then (ms UTC)."""
+    with writing(engine) as connection:
+        state.cache_put(connection, _KEY, own_name(), since_ms)
+
+
+def up_since(connection: Connection, now_ms: int) -> int | None:
+    """Since when (ms UTC) the daemon that holds the run lock has been up; None where no living one does."""
+    noted, holder = state.cache_get(connection, _KEY), state.lock_holder(connection, RUN_LOCK)
+    if noted is None or holder is None or holder.owner != noted[0] or holder.until_ms <= now_ms:
+        return None
+    return None if is_dead(holder.owner) else noted[1]
