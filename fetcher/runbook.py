@@ -29,6 +29,7 @@ RUN_LOCK = "run"
 KEPT_JOBS_MS = 7 * DAY  # of jobs that are done: what they did is in coverage
 KEPT_RUNS_MS = 90 * DAY
 LOCK_SECONDS = 900.0  # a run killed on another host frees the lock after this; one killed on this host at once
+SUSPENDED_SECONDS = 86_400.0  # for which one that lives on this host keeps it beyond; longer it hangs
 
 
 class RunBook:
@@ -61,7 +62,9 @@ class RunBook:
                 others = False
             # One that lives on this host keeps it past its time: it was suspended, or the clock was set.
             lives = holder is not None and others and is_of_this_host(holder.owner)
-            if lives or not state.lock_acquire(connection, RUN_LOCK, self._owner, now, now + int(LOCK_SECONDS * 1000)):
+            until = holder.until_ms + int(SUSPENDED_SECONDS * 1000) if holder is not None and lives else 0
+            mine = now + int(LOCK_SECONDS * 1000)
+            if now < until or not state.lock_acquire(connection, RUN_LOCK, self._owner, now, mine):
                 who = holder.owner if holder else "another process"
                 raise RunLocked(f"another run is under way ({who}); this one leaves the work to it")
 

@@ -97,6 +97,12 @@ class JobStore(StoreBase):
         jobs.requeue(conn, job_id, 0, "rate limited", T0)
         assert jobs.listing(conn)[0].attempts == 1
 
+    def test_what_waits_moves_with_a_clock_that_was_set(self, conn: Connection, btc: SeriesRow) -> None:
+        """By as much; what was due already stays so."""
+        jobs.add(conn, [job(btc, 0, not_before=T0 + 500), job(btc, 1, not_before=T0 - 500)], T0)
+        assert jobs.move(conn, T0, -200) == 1
+        assert sorted(row.not_before for row in jobs.listing(conn)) == [T0 - 500, T0 + 300]
+
     def test_done_and_failed_are_final_until_someone_retries(self, conn: Connection, btc: SeriesRow) -> None:
         """Neither is claimed; a late failure does not reopen what is done; failed is open work, done is not."""
         done, failed = jobs.add(conn, [job(btc, 0), job(btc, 1)], T0)

@@ -56,6 +56,14 @@ class StateStore(StoreBase):
         assert series.source_clock(conn, "binance") == SourceClock(T0 + 10, T0)
         assert series.source_clock(conn, "nobody") is None
 
+    def test_rests_move_with_a_clock_that_was_set(self, conn: Connection) -> None:
+        """By as much, where they are not over."""
+        for name, until in (("one", T0 + 500), ("two", T0 - 500)):
+            endpoints.ensure(conn, name, "binance")
+            endpoints.stop(conn, name, until, "429")
+        endpoints.move_stops(conn, T0, -200)
+        assert {row.endpoint: row.stop_until for row in endpoints.read_all(conn)} == {"one": T0 + 300, "two": T0 - 500}
+
     def test_the_cache_keeps_the_last_text_and_its_age(self, conn: Connection) -> None:
         """A text comes back with the time it was fetched; a newer one replaces it."""
         assert state.cache_get(conn, "binance symbols") is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.clock import Clock, ServerClock, format_utc, parse_utc
+from fetcher.clock import Clock, ServerClock, Stop, format_utc, parse_utc
 from fetcher.errors import ConfigError
 
 T0 = 1_780_272_000_000  # 2026-06-01
@@ -86,9 +86,54 @@ def test_the_environment_sets_time_and_speed(monkeypatch: pytest.MonkeyPatch, sp
     assert clock.real_seconds(60) == 60 / speed
 
 
+def test_somebody_sets_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jumps move the wall clock at their time, and elapsed seconds never."""
+    monkeypatch.setenv("FETCHER_CLOCK", "2026-06-01T00:00:00Z x60 jump +2h at 0s jump -90m at 36h jump +1.5d at 0s")
+    clock = Clock.from_environment()
+    moved = 7_200_000 + 129_600_000
+    assert 0 <= clock.now_ms() - T0 - moved < 600_000
+    assert clock.origin_ms() == T0 + moved
+    assert clock.elapsed() < 600
+
+
+def test_the_origin_of_a_real_clock_stands_still(clock: Clock) -> None:
+    """As long as nobody sets it: the elapsed seconds and the wall clock go on together."""
+    first = clock.origin_ms()
+    clock.wait(Event(), 0.05)
+    assert abs(clock.origin_ms() - first) < 1_000
+
+
+def test_who_is_told_to_leave_leaves_whatever_begins() -> None:
+    """A stop that a deadline or a failure set is over with the next run; `leave` is not, nor an interruption."""
+    clock = HandClock()
+    stop = Stop(clock)
+    stop.set()
+    stop.at(None)
+    assert not stop.is_set()
+    stop.interrupt()
+    stop.at(100.0)
+    assert stop.is_set()
+    assert stop.resume()
+    assert not stop.resume()
+    assert not stop.is_set()
+    assert stop.left_for() == 0
+    stop.leave()
+    clock.seconds += 3
+    stop.leave()
+    stop.at(1000.0)
+    stop.resume()
+    assert stop.is_set()
+    assert stop.is_leaving
+    assert stop.left_for() == 3
+
+
 @pytest.mark.parametrize(
-    "spec", ["soon", "2026-06-01 60", "2026-06-01 x0", "x60", "2026-06-01 x-1", "2026-06-01 x60 x2"]
-)
+    "spec",
+    [
+        "soon", "2026-06-01 60", "2026-06-01 x0", "x60", "2026-06-01 x-1", "2026-06-01 x60 x2",
+        "2026-06-01 jump 2h at 3h", "2026-06-01 jump +2h", "jump +2h at 3h", "2026-06-01 jump +2h at 3h x60",
+    ],
+)  # fmt: skip
 def test_a_clock_that_cannot_be_read_is_one_sentence(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
     """It names the variable, what it holds, and how to write it."""
     monkeypatch.setenv("FETCHER_CLOCK", spec)
@@ -181,6 +226,11 @@ def test_a_reading_ages() -> None:
     clock = HandClock()
     known = ServerClock(clock)
     assert not known.is_fresh()
+    known.learn(T0)
+    assert known.is_fresh()
+    known.doubt()
+    assert not known.is_fresh()
+    assert known.now_ms() is not None
     known.learn(T0)
     assert known.is_fresh()
     clock.seconds += ServerClock.MAX_AGE

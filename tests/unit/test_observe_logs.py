@@ -114,6 +114,18 @@ def test_each_reason_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert [entry.levelname for entry in caplog.records] == ["INFO", "DEBUG", "WARNING"]
 
 
+@pytest.mark.usefixtures("quiet_log")
+def test_reasons_told_are_not_remembered_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    """A daemon hears of new ones for years; the oldest may be told again."""
+    listen = FactLog()
+    caplog.set_level(logging.INFO, LOG.name)
+    for number in range(1_500):
+        listen(job(number, "queued", f"rests until {number}"))
+    assert len(listen._told) == 1_000
+    listen(job(0, "queued", "rests until 0"))
+    assert caplog.records[-1].getMessage().endswith("rests until 0")
+
+
 def test_short_secrets_are_hidden_where_they_stand_alone() -> None:
     """A password of one letter is no reason to make every word unreadable."""
     hidden = secrets_of(config(database_url="postgresql://u:p@db/market"))

@@ -1,0 +1,177 @@
+"""The daemon's steps in this process: a database that is away, sources that are late, memory, and what is learnt."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sqlite3
+import tracemalloc
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from db.engine import open_engine
+from fetcher.app import build
+from fetcher.clock import Clock, parse_utc
+from fetcher.config import load
+from fetcher.daemon import Daemon
+from fetcher.observe.logs import LOG
+from tests.databases import ON_POSTGRESQL, ON_SQLITE
+from tests.integration.world import World, market, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.databases import PostgreSQLServer
+
+pytestmark = pytest.mark.usefixtures("database")
+
+NOW = "2026-06-01T00:00:30Z"
+
+
+@contextmanager
+def daemon_of(world: World, clock: Clock) -> Iterator[Daemon]:
+    """The daemon in this process; its steps are made by the test."""
+    app = build(load(world.config_path, {}), clock, settle=True)
+    daemon = Daemon(app, lambda: load(world.config_path, {}), world.config_path)
+    try:
+        yield daemon
+    finally:
+        daemon.app.close()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What the program tells, whoever set its log up before."""
+    LOG.propagate, before = True, (LOG.propagate, LOG.handlers[:])
+    LOG.handlers.clear()
+    caplog.set_level(logging.INFO, LOG.name)
+    yield caplog
+    LOG.propagate, LOG.handlers[:] = before
+
+
+def away_and_back(daemon: Daemon, log: pytest.LogCaptureFixture, words: str) -> None:
+    """Two steps without a database fail alike, and that is told once; `after` hears of each."""
+    steps = [daemon.step(), daemon.step()]
+    assert all(step.result is None and step.error is not None and words in step.error for step in steps), steps
+    assert len([entry for entry in log.records if "tried again until it succeeds" in entry.getMessage()]) == 1
+
+
+@ON_POSTGRESQL
+def test_a_server_that_stays_away_is_waited_for(
+    tmp_path: Path, databases: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """When it is back the next step goes on, and says so."""
+    monkeypatch.setattr("db.retrying.PAUSES", (0.0, 0.05))
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1m", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            assert daemon.step().error is None
+            databases.server.stop()
+            try:
+                away_and_back(daemon, log, "cannot be reached")
+            finally:
+                databases.server.start()
+            world.sandbox.configure(clock="2026-06-01T00:05:30Z")
+            daemon.app.fetcher.clock_was_set(0)
+            step = daemon.step()
+            assert step.error is None
+            assert step.tally.rows == 5
+            assert "it goes on after 2 steps that failed" in log.text
+
+
+@ON_SQLITE
+def test_a_locked_file_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """Somebody who holds it for minutes stops nothing for good."""
+    monkeypatch.setattr("fetcher.app.open_engine", partial(open_engine, busy_seconds=0.2))
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1m", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            assert daemon.step().error is None
+            with closing(sqlite3.connect(tmp_path / "market.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                away_and_back(daemon, log, "is kept locked by another process")
+            assert daemon.step().error is None
+            assert "it goes on after 2 steps that failed" in log.text
+
+
+@ON_SQLITE
+def test_what_a_disk_did_not_take_is_fetched_by_the_next_step(tmp_path: Path) -> None:
+    """A step whose writer fails in the middle of its work leaves nothing behind that hinders the next one."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1m", "2026-05-20"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            world.sandbox.configure(latency_seconds=0.02)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("fetcher.storage.Storage.commit", _full)
+                assert daemon.step().error == "no space left on device"
+            step = daemon.step()
+            assert step.error is None
+            assert step.result is not None
+            assert step.result.missing == 0
+
+
+def _full(*_told: object) -> None:
+    raise OSError("no space left on device")
+
+
+@ON_SQLITE
+def test_idle_steps_write_no_runs(tmp_path: Path) -> None:
+    """Where there was nothing to do, no run is recorded, and the time is asked every five minutes at most."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            assert daemon.step().worked
+            world.sandbox.clear_log()
+            assert [daemon.step().worked for _ in range(3)] == [False] * 3
+            assert 3500 < daemon.app.fetcher.seconds_to_close() < 3600
+            assert world.sandbox.log() == []
+            assert world.query("SELECT kind, outcome FROM runs") == [("daemon", "ok")]
+
+
+@ON_SQLITE
+def test_a_source_that_is_late_is_given_more_time(tmp_path: Path) -> None:
+    """A candle that lacks when asked for and comes later teaches it; what was learnt is kept for the next start."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1m", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            daemon.step()
+            assert daemon.app.settling.ms("binance") == 2_000
+            world.sandbox.configure(clock="2026-06-01T00:01:08Z", outages=["2026-06-01T00:00:00Z/2026-06-01T00:01:00Z"])
+            daemon.app.fetcher.clock_was_set(0)
+            daemon.step()
+            world.sandbox.configure(clock="2026-06-01T00:02:08Z", outages=[])
+            daemon.app.fetcher.clock_was_set(0)
+            daemon.step()
+            assert world.rows("BTC/USDT", "1m")["open_time"][-1] == parse_utc("2026-06-01T00:01:00Z")
+            learnt = daemon.app.settling.ms("binance")
+            assert 8_000 <= learnt < 20_000
+            assert world.query("SELECT settle_ms FROM sources") == [(learnt,)]
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            assert daemon.app.settling.ms("binance") == learnt
+
+
+@ON_SQLITE
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    """Steps with a new candle each keep nothing; what is cached once may come late, but not again and again."""
+    with open_world(tmp_path, "--clock", f"{NOW} x600") as world:
+        world.configure(market("BTC/USDT", "1m", "2026-05-31T23:00:00Z"), workers=2)
+        with daemon_of(world, Clock(world.sandbox.config()["now_ms"], 600)) as daemon:
+            sizes: list[int] = []
+            tracemalloc.start()
+            try:
+                for number in range(76):
+                    daemon.app.clock.wait(daemon.app.stop, 30)
+                    daemon.step()
+                    if number in {25, 50, 75}:
+                        gc.collect()
+                        sizes.append(tracemalloc.get_traced_memory()[0])
+            finally:
+                tracemalloc.stop()
+            assert min(sizes[1] - sizes[0], sizes[2] - sizes[1]) < 25 * 500, sizes
+            assert len(world.rows("BTC/USDT", "1m")) > 60 + 25
