@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from db.errors import DatabaseProblem
 from fetcher.errors import RunLocked
 from fetcher.observe.alerts.desk import attend, is_breaking
 from fetcher.observe.alerts.ping import Pulse
@@ -41,13 +42,14 @@ def alive(call: Invocation) -> Iterator[Pulse]:
 def attended(call: Invocation, app: App) -> Iterator[None]:
     """Look after alerts once the block's work is done, also where it failed; not where another run is at work.
 
-    Before it too where runs were killed, since this one may be killed as well.
+    Nor where the database is away, which holds the account. Before the work too where runs were killed, since this one
+    may be killed as well.
     """
     if is_breaking(app.engine, call.config):
         attend(app.engine, call.config, call.clock, app.stop)
     try:
         yield
-    except RunLocked:
+    except (RunLocked, DatabaseProblem):
         raise
     except Exception:
         attend(app.engine, call.config, call.clock, app.stop)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fetcher.cli import main
 from fetcher.config import load
 from fetcher.errors import ConfigError
-from fetcher.observe.alerts.targets import read_ping_url, read_targets, secret_parts
+from fetcher.observe.alerts.targets import exposed, problems_of, read_ping_url, read_targets, secret_parts
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.sections import Alerts
 
@@ -117,3 +118,38 @@ def test_what_is_wrong_with_the_section_is_a_sentence(tmp_path: Path, alerts: st
 def test_sizes_are_read(tmp_path: Path, written: str, size: int) -> None:
     """As people write them."""
     assert settings(tmp_path, f"{{disk_free: {written}}}").disk_free == size
+
+
+def test_what_keeps_somebody_from_being_told_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
+    """A variable that the configuration names; the default one need not be there."""
+    assert problems_of(settings(tmp_path, "{}"), {}) == []
+    own = settings(tmp_path, "{to_env: [ONE, TWO], ping_url_env: PING, to_file: missing}")
+    assert problems_of(own, {"ONE": MAIL, "PING": "hunter2hunter2"}) == [
+        "alerts: the environment variable TWO is not set",
+        "alerts: alerts.to_file missing cannot be read: No such file or directory",
+        "alerts: PING holds no address; write it like https://hc-ping.com/your-uuid",
+    ]
+
+
+def test_a_file_that_others_may_read_gets_a_warning(tmp_path: Path) -> None:
+    """Its owner alone should: it holds passwords."""
+    own = settings(tmp_path, "{to_file: targets, ping_url_file: ping}")
+    for name in ("targets", "ping"):
+        (tmp_path / name).write_text("https://hc-ping.com/one", encoding="utf-8")
+        (tmp_path / name).chmod(0o600)
+    assert exposed(own) == []
+    (tmp_path / "ping").chmod(0o640)
+    assert exposed(own) == ["alerts: ping may be read by others than its owner; chmod 600 it."]
+
+
+def test_config_check_tells_of_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1 where somebody who is named cannot be told."""
+    settings(tmp_path, "{to_file: targets}")
+    assert main(["--config", str(tmp_path / "config.yaml"), "config", "check"]) == 1
+    assert "BAD  alerts: alerts.to_file targets cannot be read" in capsys.readouterr().out
+    (tmp_path / "targets").write_text(MAIL, encoding="utf-8")
+    (tmp_path / "targets").chmod(0o644)
+    assert main(["--config", str(tmp_path / "config.yaml"), "config", "check"]) == 0
+    said = capsys.readouterr().out
+    assert "Note: alerts: targets may be read by others than its owner; chmod 600 it." in said
+    assert "s3cret" not in said

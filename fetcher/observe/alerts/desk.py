@@ -47,8 +47,11 @@ def attend(engine: Engine, config: Config, clock: Clock, stop: Event, vitals: Vi
 def is_breaking(engine: Engine, config: Config) -> bool:
     """Whether the latest runs broke off or were killed, as many as are worth an alert; one small look."""
     enough = config.alerts.runs_failed
-    with reading(engine) as connection:
-        return broken_in_row(state.recent_runs(connection, 2 * enough + 1)) >= enough
+    try:
+        with reading(engine) as connection:
+            return broken_in_row(state.recent_runs(connection, 2 * enough + 1)) >= enough
+    except DatabaseProblem:  # which the run itself will wait for, or tell
+        return False
 
 
 def _attend(engine: Engine, config: Config, clock: Clock, stop: Event, vitals: Vitals | None) -> None:

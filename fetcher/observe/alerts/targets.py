@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -59,6 +60,26 @@ def read_ping_url(settings: Alerts, environment: Mapping[str, str] = os.environ)
     if not re.fullmatch(r"https?://[^\s/]+\S*", text) or not text.isprintable():
         return None, f"{source} holds no address; write it like https://hc-ping.com/your-uuid"
     return text, None
+
+
+def problems_of(settings: Alerts, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for whatever keeps somebody from being told, also a variable that is named and not set."""
+    named = settings.model_fields_set & {"to_env", "ping_url_env"}
+    variables = [*(settings.to_env if "to_env" in named else ())]
+    variables += [settings.ping_url_env] if "ping_url_env" in named and settings.ping_url_env else []
+    unset = [f"the environment variable {each} is not set" for each in variables if not environment.get(each)]
+    ping = read_ping_url(settings, environment)[1]
+    return [f"alerts: {each}" for each in [*unset, *read_targets(settings, environment)[1], *([ping] if ping else [])]]
+
+
+def exposed(settings: Alerts) -> list[str]:
+    """A sentence for each file of secrets that others than its owner may read."""
+    files = [each for each in (settings.to_file, settings.ping_url_file) if each is not None and each.exists()]
+    return [
+        f"alerts: {each.name} may be read by others than its owner; chmod 600 it."
+        for each in files
+        if each.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    ]
 
 
 def secrets_in(settings: Alerts, environment: Mapping[str, str] = os.environ) -> set[str]:
