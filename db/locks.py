@@ -3,7 +3,7 @@
 SQLite needs none: whoever writes is alone there. On PostgreSQL they are advisory locks that end with the transaction,
 so that they hold behind PgBouncer too. A transaction takes them all in one call, before it reads what they are for:
 one order for everybody, hence no deadlock. Names: `series:ID` (its coverage, candles and what is kept beside them),
-`plan` (which series there are, what is queued for them), `schema`.
+`plan` (which series there are, what is queued for them), `alerts`, `schema`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from sqlalchemy import text
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+ALERTS = "alerts"
 PLAN = "plan"
 SCHEMA = "schema"
 

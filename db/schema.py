@@ -305,10 +305,30 @@ alerts = Table(
     metadata,
     Column("key", String(300), primary_key=True, comment="kind and subject"),
     Column("kind", String(50), nullable=False),
+    Column("host", String(200), comment="the machine that it is about; NULL: all of them"),
     Column("message", Text, nullable=False),
+    Column("urgent", Boolean, nullable=False),
+    Column("level", BigInteger, nullable=False, comment="how bad, in the kind's own unit"),
     Column("since_ms", BigInteger, nullable=False, comment="when it was first seen"),
     Column("seen_ms", BigInteger, nullable=False, comment="when it was last seen"),
+    Column("gone_ms", BigInteger, comment="since when it is not seen any more"),
     Column("sent_ms", BigInteger, comment="when somebody was last told; NULL: nobody yet"),
+    Column("told_level", BigInteger, nullable=False, comment="its level then"),
+    Column("times", Integer, nullable=False, comment="how often it began, lately"),
+    Column("held", Boolean, nullable=False, comment="quiet hours keep it back"),
+)
+
+alert_messages = Table(
+    "alert_messages",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("target", String(64), nullable=False, comment="a digest of who is to be told"),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger, nullable=False, comment="not before; moved ahead by whoever is sending it"),
+    Column("tries", Integer, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 alembic_version = Table(

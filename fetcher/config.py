@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from fetcher.errors import ConfigError
-from fetcher.sections import Daemon, Goals, Logging, Metrics, Run, Section
+from fetcher.sections import Alerts, Daemon, Goals, Logging, Metrics, Run, Section
 from fetcher.values import (
     BaseUrl,
     MarketId,
@@ -90,6 +90,7 @@ class YahooSource(Section):
     symbols: dict[Symbol, MarketId] = Field(default={})
 
 
+S = TypeVar("S", bound=Section)
 SourceSettings = BinanceSource | CcxtSource | CoinGeckoSource | YahooSource
 
 
@@ -113,6 +114,7 @@ class Config(Section):
     logging: Logging = Logging()
     metrics: Metrics = Metrics()
     goals: Goals = Goals()
+    alerts: Alerts = Alerts()
 
     @model_validator(mode="after")
     def _check_markets(self) -> Config:
@@ -196,7 +198,11 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     if not re.match(r"\w+(\+\w+)?://", url):  # not repeated: it may hold a password
         where = "FETCHER_DATABASE_URL" if from_environment else f"{path}: database_url"
         raise ConfigError(f"{where} is not a database URL; write it like sqlite:///market.db")
-    return config.model_copy(update={"database_url": _absolute(url, path), "metrics": _beside(path, config.metrics)})
+    beside = {
+        "metrics": _beside(path, config.metrics, "textfile"),
+        "alerts": _beside(path, config.alerts, "to_file", "ping_url_file"),
+    }
+    return config.model_copy(update={"database_url": _absolute(url, path), **beside})
 
 
 _PLAIN_WORDS = {
@@ -243,11 +249,12 @@ def _without_passwords(text: str) -> str:
     return re.sub(r"//[^\s;]*@", "//***@", text)
 
 
-def _beside(config_path: Path, metrics: Metrics) -> Metrics:
-    """The section with its file's path starting at the folder of the configuration."""
-    if metrics.textfile is None:
-        return metrics
-    return metrics.model_copy(update={"textfile": config_path.resolve().parent / metrics.textfile})
+def _beside(config_path: Path, section: S, *keys: str) -> S:
+    """The section with the paths under these keys starting at the folder of the configuration."""
+    folder = config_path.resolve().parent
+    return section.model_copy(
+        update={key: folder / path for key in keys if (path := getattr(section, key)) is not None}
+    )
 
 
 def _absolute(url: str, config_path: Path) -> str:

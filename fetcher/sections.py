@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fetcher.values import Address, PromFile, Seconds, ShortSeconds
+from fetcher.values import Address, Bytes, PromFile, Quiet, Seconds, SecretFile, ShortSeconds, Variable, Variables
 
 
 class Section(BaseModel):
@@ -37,6 +37,28 @@ class Logging(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+
+
+class Alerts(Section):
+    """Whom to tell what goes wrong, and when something does; addresses hold secrets, so they are never written here.
+
+    Durations in seconds, `disk_free` in bytes, `quarantine_rows` in an hour, `stale_intervals` of a series' timeframe.
+    """
+
+    to_env: Variables = ("FETCHER_ALERTS",)
+    to_file: SecretFile = None
+    ping_url_env: Variable = "FETCHER_PING_URL"
+    ping_url_file: SecretFile = None
+    repeat: Seconds = 86_400.0
+    calm: Seconds = 600.0
+    quiet_hours: Quiet = None
+    stale_intervals: int = Field(default=2, ge=1, le=10_000)
+    stale_at_least: Seconds = 600.0
+    gaps_after: Seconds = 6 * 3600.0
+    source_after: Seconds = 900.0
+    quarantine_rows: int = Field(default=100, ge=1)
+    runs_failed: int = Field(default=3, ge=1, le=1_000)
+    disk_free: Bytes = 10**9
 
 
 class Metrics(Section):

@@ -13,12 +13,15 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from fetcher.clock import parse_utc
 from fetcher.model import Timeframe
+from fetcher.quiet import QuietHours, parse_quiet_hours
 
 _LONGEST = 400 * 86400.0  # seconds; sockets and waits take no unbounded ones
 _LAST_START_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
 _LAST_PORT = 65_535
 DIRECT = "direct"  # stands for no proxy among proxies
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(MB|GB|TB)", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
 
@@ -30,6 +33,13 @@ def parse_duration(value: object) -> float:
     if match is None:
         raise ValueError(f"{value!r} is not a duration; write it like 50s, 10m or 2h")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def _size(value: object) -> int:
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a size; write it like 500MB or 2GB")
+    return int(float(match[1]) * _SIZES[match[2].upper()])
 
 
 def _start_ms(value: object) -> int:
@@ -104,6 +114,23 @@ def _variables(value: object) -> tuple[str, ...]:
     return tuple(distinct(list(listed)))
 
 
+def _variable(value: object) -> str | None:
+    """The name of one environment variable, or none."""
+    names = _variables(value)
+    if len(names) > 1:
+        raise ValueError("needs the name of one environment variable, or null")
+    return next(iter(names), None)
+
+
+def _secret_file(value: object) -> Path | None:
+    """A file that holds secrets; what is wrong is not repeated: it may be a secret itself."""
+    if value is None or isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip() or "://" in value or not value.isprintable():
+        raise ValueError("needs the name of a file, which holds what shall not stand here")
+    return Path(value)
+
+
 def _has_host(url: str) -> bool:
     """Whether a URL names a host, and no port that cannot be."""
     try:
@@ -158,4 +185,8 @@ TimeframeName = Annotated[Timeframe, BeforeValidator(_timeframe)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Proxies = Annotated[tuple[str | None, ...], BeforeValidator(_proxies)]
 Variables = Annotated[tuple[str, ...], BeforeValidator(_variables)]
+Variable = Annotated[str | None, BeforeValidator(_variable)]
+SecretFile = Annotated[Path | None, BeforeValidator(_secret_file)]
+Bytes = Annotated[int, BeforeValidator(_size)]
+Quiet = Annotated[QuietHours | None, BeforeValidator(parse_quiet_hours)]
 MarketId = Annotated[str, AfterValidator(_market_id)]

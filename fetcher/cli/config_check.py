@@ -21,6 +21,7 @@ from fetcher.clients.ccxt_library import check_exchange
 from fetcher.clients.ways import host_of
 from fetcher.endpoints import ways_of
 from fetcher.errors import ConfigError
+from fetcher.observe.alerts.targets import exposed, problems_of
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.observe.progress import duration
 from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK
@@ -53,7 +54,7 @@ def check(ctx: typer.Context) -> int:
     _check_exchanges(loaded)
     checked_url(loaded.database_url)
     url = one_line(loaded.database_url, secrets_of(loaded))
-    problems = missing_keys(loaded)
+    problems = [*missing_keys(loaded), *problems_of(loaded.alerts)]
     if call.as_json:
         put_json(_as_json(call, url, problems))
         return EXIT_INCOMPLETE if problems else EXIT_OK
@@ -71,7 +72,8 @@ def check(ctx: typer.Context) -> int:
 
 
 def _warnings(call: Invocation) -> list[str]:
-    return [*unoffered(call.config), *later_starts(call.config.series(), call.clock.now_ms())]
+    later = later_starts(call.config.series(), call.clock.now_ms())
+    return [*unoffered(call.config), *later, *exposed(call.config.alerts)]
 
 
 def _check_exchanges(loaded: Config) -> None:

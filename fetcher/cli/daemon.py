@@ -15,6 +15,7 @@ import typer
 from fetcher.app import build
 from fetcher.cli.metering import Metering
 from fetcher.cli.signals import LEAVE_SECONDS, stopping
+from fetcher.cli.telling import watched
 from fetcher.config import load
 from fetcher.daemon import Daemon
 from fetcher.observe import logs
@@ -41,7 +42,7 @@ def stay(call: Invocation) -> int:
         daemon.after.append(lambda _step: facts.close())
         daemon.replaced.append(metering.replaced)
         daemon.after.append(metering.after)
-        with stopping(app.stop, hangup=True, within=LEAVE_SECONDS):
+        with stopping(app.stop, hangup=True, within=LEAVE_SECONDS), watched(daemon, call.clock):
             daemon.run()
     finally:
         if metering is not None:

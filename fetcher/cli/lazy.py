@@ -15,6 +15,7 @@ COMMANDS = {
     "backfill": "fetcher.cli.backfill",
     "worker": "fetcher.cli.worker",
     "status": "fetcher.cli.status",
+    "alerts": "fetcher.cli.alerts",
     "gaps": "fetcher.cli.gaps",
     "jobs": "fetcher.cli.jobs",
     "sources": "fetcher.cli.sources",

@@ -1,11 +1,13 @@
-"""The bare run: plan + work within run.time_budget; what crontab starts."""
+"""The bare run: plan + work within run.time_budget; what crontab starts. Then it tells what is wrong."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from fetcher.cli.summary import put_result
+from fetcher.cli.telling import alive, attended
 from fetcher.cli.working import Troubles, unusable, working
+from fetcher.outcome import EXIT_BAD_INPUT
 
 if TYPE_CHECKING:
     from fetcher.cli.invocation import Invocation
@@ -14,8 +16,12 @@ if TYPE_CHECKING:
 def run(call: Invocation) -> int:
     """Fetch what is new and what is missing; returns the exit code."""
     troubles = Troubles()
-    with call.app() as app:
+    with alive(call) as pulse, call.app() as app:
         app.hooks.add(troubles)
-        with working(call, app):
+        app.hooks.add(pulse)
+        with working(call, app), attended(call, app):
             result = app.fetcher.run(call.config.run.time_budget)
-        return put_result(call, result, troubles.sentences(app, result), unusable=unusable(app))
+        pulse.is_hurried = app.stop.is_leaving
+        code = put_result(call, result, troubles.sentences(app, result), unusable=unusable(app))
+        pulse.is_well = code != EXIT_BAD_INPUT  # what is still missing the next run fetches; that a person must mend
+        return code

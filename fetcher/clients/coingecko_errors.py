@@ -22,7 +22,7 @@ _NO_SUCH_COIN = ("coin not found", "could not find coin")
 _SERVER_SIDE = frozenset({408, *range(500, 600)})
 _CLOUDFLARE_DENIED = 1020
 _TIME_RANGE = 10012
-_KEY_ADVICE = {
+KEY_ADVICE = {
     10002: "the key is missing; set api_key_env and plan",
     10005: "this plan lacks the question; set plan to what the key is for",
     10010: "a pro key needs plan: pro",
@@ -57,8 +57,8 @@ def classify(record: HttpRecord, now_ms: int, source: str = "coingecko") -> Sour
 def _by_code(refusal: _Refusal, record: HttpRecord, now_ms: int, said: str) -> SourceError | None:
     """What the body's own code or words mean; None where the status has to decide."""
     code, words = refusal.code, refusal.message.lower()
-    if code in _KEY_ADVICE:
-        return AuthenticationFailed(advise(said, _KEY_ADVICE[code]))
+    if code in KEY_ADVICE:
+        return AuthenticationFailed(advise(said, KEY_ADVICE[code]))
     if code == HTTPStatus.TOO_MANY_REQUESTS or (not code and "rate limit" in words):
         return limited(record, now_ms, said)
     if code == _CLOUDFLARE_DENIED:

@@ -26,6 +26,7 @@ TOO_MANY_REST = MINUTE  # of a 429 that names no pause: limits are counted by th
 BAN_REST = 2 * MINUTE  # the shortest ban there is
 FIREWALL_REST = 10 * MINUTE
 LEGAL_REST = HOUR
+CHECK_KEY = "check the key, or the proxy's password, in the configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def troubled(record: HttpRecord, now_ms: int, said: str) -> RetryableError:
 
 def refused_key(said: str) -> AuthenticationFailed:
     """The key, or the proxy's password, is not accepted."""
-    return AuthenticationFailed(advise(said, "check the key, or the proxy's password, in the configuration"))
+    return AuthenticationFailed(advise(said, CHECK_KEY))
 
 
 def by_status(record: HttpRecord, now_ms: int, said: str, advice: Advice = PLAIN) -> SourceError | None:

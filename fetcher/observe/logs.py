@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from fetcher.clock import format_utc
 from fetcher.events import Attempt, CrossChecked, JobEnded, PageStored, Planned
+from fetcher.observe.alerts.targets import secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,12 +54,15 @@ def level_of(configured: str, verbosity: int) -> int:
 
 
 def secrets_of(config: Config, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """What no line may hold: users and passwords of proxies and of the database, as written and decoded; every key."""
+    """What no line may hold: users and passwords of proxies and of the database, as written and decoded; every key.
+
+    Nor addresses of those who are told of alerts, whole or in parts.
+    """
     urls = [config.database_url, *(proxy for source in config.sources.values() for proxy in source.proxy if proxy)]
     variables = (
         env for source in config.sources.values() if source.client == "coingecko" for env in source.api_key_env
     )
-    found = {environment.get(env, "").strip() for env in variables}
+    found = {environment.get(env, "").strip() for env in variables} | secrets_in(config.alerts, environment)
     for url in urls:
         userinfo = urlsplit(url).netloc.rpartition("@")[0]
         password = userinfo.partition(":")[2]

@@ -31,7 +31,8 @@ class CommandLine(World):
     def __init__(self, sandbox: SandboxControl, folder: Path) -> None:
         super().__init__(sandbox, folder)
 
-    def environment(self, **more: str) -> dict[str, str]:
+    @staticmethod
+    def environment(**more: str) -> dict[str, str]:
         """The child's environment: nothing of ours but what Python needs."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return kept | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "FETCHER_CLOCK": NOW} | more

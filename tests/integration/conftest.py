@@ -8,6 +8,7 @@ import pytest
 
 from db.engine import open_engine
 from db.manager import DatabaseManager
+from fetcher.observe.logs import LOG
 from tests.databases import SQLITE, Databases, PostgreSQLServer, chosen
 
 if TYPE_CHECKING:
@@ -43,3 +44,12 @@ def engine(databases: Databases, tmp_path: Path) -> Iterator[Engine]:
     DatabaseManager(opened, url).prepare()
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """The program's log as it was before the test."""
+    before = (LOG.handlers[:], LOG.level, LOG.propagate)
+    yield
+    LOG.handlers[:], LOG.propagate = before[0], before[2]
+    LOG.setLevel(before[1])
