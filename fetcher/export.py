@@ -61,8 +61,6 @@ def write_candles(
     with _replacing(path) as file:
         writer, schema = None, None
         for part in reader.parts():
-            if stop.is_set():
-                raise Stopped(f"stopped before {path} was written; nothing was changed")
             frame = make([part], reader.asked, names)
             if writer is None or schema is None:
                 schema = _schema(frame)
@@ -71,6 +69,8 @@ def write_candles(
             rows += len(part.rows)
             filled += int(part.filled.sum())
             heard(part)
+            if stop.is_set():
+                raise Stopped(f"stopped before {path} was whole; it is as it was")
         if writer is not None:
             writer.close()
     return Written(rows, filled, path.stat().st_size)
@@ -148,7 +148,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path)
-        with part.open("xb") as file:
+        with part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

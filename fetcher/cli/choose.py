@@ -58,7 +58,7 @@ def chosen(
     ]
     if not found:
         asked = f"{', '.join(wanted_symbols)} at {', '.join(timeframes or ())}"
-        raise ConfigError(f"{asked} is not {known}; {known}: {_few([str(series) for series in all_series])}")
+        raise ConfigError(f"{asked} is not {known}; {known}: {few([str(series) for series in all_series])}")
     return found
 
 
@@ -87,9 +87,10 @@ def all_there(what: str, asked: Collection[int], there: Collection[int]) -> None
 def _all_known(option: str, asked: Sequence[str], there: Sequence[str], known: str) -> None:
     for each in asked:
         if each not in there:
-            raise ConfigError(f"{option} {each!r} is not {known}; {known}: {_few(list(dict.fromkeys(there)))}")
+            raise ConfigError(f"{option} {each!r} is not {known}; {known}: {few(list(dict.fromkeys(there)))}")
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -18,7 +18,7 @@ import typer
 
 from db import coverage, jobs
 from db.engine import reading
-from fetcher.cli.choose import chosen, moment
+from fetcher.cli.choose import chosen, few, moment
 from fetcher.cli.gaps import put_gaps
 from fetcher.cli.missing import explained
 from fetcher.cli.show import put_json, put_table, utc
@@ -206,7 +206,7 @@ def _paths(out: Path, questions: Sequence[Asked], form: str, *, force: bool) -> 
                 f"{path} would be written {count} times, from several timeframes; choose one by --timeframe"
             )
     if (there := [str(path) for path in paths if path.exists()]) and not force:
-        raise ConfigError(f"{', '.join(there)} exists already; --force replaces it")
+        raise ConfigError(f"{few(there)} exists already; --force replaces it")
     if blocked := [str(path) for path in paths if path.is_dir()]:
         raise ConfigError(f"--out {', '.join(blocked)} is a folder")
     place = out if folder else out.parent
