@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from contextlib import suppress
 from datetime import UTC, date, datetime
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd  # type: ignore[import-untyped] # noqa: TID253 (what readers have)
@@ -214,6 +216,19 @@ def test_the_command_lines_configuration_is_found(line: CommandLine, monkeypatch
     monkeypatch.setenv("FETCHER_CONFIG", "elsewhere.yaml")
     with pytest.raises(ConfigError, match=r"elsewhere\.yaml: no such file"):
         read_candles("BTC/USDT", "1m")
+
+
+@ON_SQLITE
+def test_the_readmes_example_runs(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it reads is drawn by a library that we do not have; all before that works as it is shown."""
+    monkeypatch.chdir(line.folder)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"^    from fetcher import read_candles\n\n(?:    .+\n)+", text, re.MULTILINE)
+    assert shown is not None
+    found: dict[str, Any] = {}
+    with pytest.warns(MissingCandles):  # it begins before this world does
+        exec(dedent(shown[0]).partition("axes")[0], found)  # noqa: S102 (our own README)
+    assert times(found["hours"]) == list(range(FROM, TO, HOUR))
 
 
 def test_a_run_pays_nothing_for_it() -> None:
