@@ -39,6 +39,19 @@ def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS, stop: Event | N
     return engine
 
 
+def open_reader(url: str) -> Engine:
+    """An engine that can only read, of a database that is there: nothing is created, no file's mode is changed.
+
+    Raises DatabaseUnusable where the URL is no good, and DatabaseProblem where an SQLite file does not exist.
+    """
+    address = checked_url(url)
+    if address.get_backend_name() != "sqlite":
+        return open_engine(url)  # `reading` is a transaction that cannot write
+    engine = sqlite.open_reader(address)
+    engine.update_execution_options(patience=Patience(None))
+    return engine
+
+
 def checked_url(url: str) -> URL:
     """The URL read, where an engine can be made of it; connects to nothing, creates nothing.
 

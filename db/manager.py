@@ -61,6 +61,23 @@ class DatabaseManager:
             _run_migrations(conn, after)
         return before, after
 
+    def demand(self) -> None:
+        """Raise DatabaseProblem where it is not of this program's revision: a reader creates and upgrades nothing."""
+        revision = self._revision()
+        if revision == REVISIONS[-1]:
+            return
+        with reading(self._engine) as conn:
+            if revision is None:
+                tables = inspect(conn).get_table_names()
+                raise DatabaseUnusable(
+                    self._not_ours(tables[0]) if tables else f"database {self._shown()} is empty; a run fills it"
+                )
+            revision = self._known(conn)
+        raise DatabaseProblem(
+            f"database {self._shown()} is of an older version (revision {revision}, this program reads "
+            f"{REVISIONS[-1]}); a run or `db upgrade` brings it up to date"
+        )
+
     def check(self) -> list[str]:
         """What is wrong with the database, one sentence each; empty when it is sound."""
         try:

@@ -17,6 +17,9 @@ from db.fairness import FairLock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+    from sqlalchemy.pool import ConnectionPoolEntry
+
 _CACHE_KIB = 16_384
 _WAL_LIMIT_BYTES = 64 * 2**20
 _CHECKPOINT_PAGES = 16_000  # 64 MB of log: fewer waits for the disk than SQLite's 4 MB, while many rows come in
@@ -61,6 +64,18 @@ def open_sqlite(url: URL, busy_seconds: float) -> Engine:
     )
     engine.update_execution_options(turns=FairLock(busy_seconds))
     event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def open_reader(url: URL) -> Engine:
+    """An engine that only reads a file as it is: also a copy without WAL, also for who may not write."""
+    file = Path(url.database or "")
+    if not (url.database or "").startswith("file:") and not file.exists():
+        raise DatabaseProblem(f"database {file} does not exist; a run makes it")
+    engine = create_engine(url, poolclass=QueuePool, connect_args={"isolation_level": None, "check_same_thread": False})
+    engine.update_execution_options(turns=FairLock(0))
+    event.listen(engine, "do_connect", _connect_to_read)
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -128,6 +143,17 @@ def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _connect_to_read(
+    _dialect: Dialect, _record: ConnectionPoolEntry, words: list[Any], options: dict[str, Any]
+) -> DBAPIConnection:
+    """Connect so that SQLite refuses to write, or to make a file; `words` hold the file's name, or SQLite's own URI."""
+    name = words[0] if words[0].startswith("file:") else Path(words[0]).absolute().as_uri()
+    connection: Any = sqlite3.connect(f"{name}{'&' if '?' in name else '?'}mode=ro", **options | {"uri": True})
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    made: DBAPIConnection = connection
+    return made
 
 
 def use_wal(connection: sqlite3.Connection) -> None:

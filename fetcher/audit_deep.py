@@ -14,8 +14,8 @@ import numpy as np
 
 from db import candles
 from fetcher.clock import format_utc
-from fetcher.gaps import pages, union
-from fetcher.model import DAY, UNKNOWN_COUNT, FixedGrid, Window
+from fetcher.gaps import fits, pages, union
+from fetcher.model import UNKNOWN_COUNT, FixedGrid, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -69,19 +69,10 @@ def pairs(all_series: Sequence[Series]) -> list[tuple[Series, Series]]:
     for _, group in groupby(ordered, key=lambda series: series.symbol):
         shorter: list[Series] = []
         for parent in group:
-            fitting = [child for child in shorter if _fits(child.grid, parent.grid)]
+            fitting = [child for child in shorter if fits(child.grid, parent.grid)]
             found += [(parent, child) for child in fitting[-1:]]
             shorter.append(parent)
     return found
-
-
-def _fits(child: Grid, parent: Grid) -> bool:
-    """Whether every slot of the parent's grid begins and ends on one of the child's."""
-    if not isinstance(child, FixedGrid):
-        return False
-    if isinstance(parent, FixedGrid):
-        return parent.step % child.step == 0 and (parent.anchor - child.anchor) % child.step == 0
-    return DAY % child.step == 0 and child.anchor % child.step == 0
 
 
 def _compare_part(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
@@ -27,9 +28,10 @@ from fetcher.values import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from fetcher.model import Timeframe
+
+_NAME = "config.yaml"
 
 
 class BinanceSource(Section):
@@ -168,6 +170,14 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def found_config() -> Path:
+    """The configuration where none is named: that of FETCHER_CONFIG, else the one here, else beside the program."""
+    if named := os.environ.get("FETCHER_CONFIG"):
+        return Path(named)
+    here, beside = Path(_NAME), Path(__file__).resolve().parents[1] / _NAME
+    return here if here.exists() or not beside.exists() else beside
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:

@@ -16,6 +16,10 @@ class ConfigError(FetcherError):
     """Bad configuration, argument or database: one sentence for the user, exit code 2."""
 
 
+class ExportFailed(FetcherError):
+    """A file that was asked for cannot be written (disk full, no right to): exit code 1."""
+
+
 class RunLocked(FetcherError):
     """Another run holds the run lock: exit code 75, cron tries again."""
 

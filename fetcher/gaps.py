@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fetcher.model import FixedGrid, Window
+from fetcher.model import DAY, FixedGrid, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,6 +51,15 @@ def pages(window: Window, grid: Grid, slots: int) -> list[Window]:
         cut.append(Window(start, end))
         start = end
     return cut
+
+
+def fits(child: Grid, parent: Grid) -> bool:
+    """Whether every slot of the parent's grid begins and ends on one of the child's."""
+    if not isinstance(child, FixedGrid):
+        return False
+    if isinstance(parent, FixedGrid):
+        return parent.step % child.step == 0 and (parent.anchor - child.anchor) % child.step == 0
+    return DAY % child.step == 0 and child.anchor % child.step == 0
 
 
 class GapDetector:

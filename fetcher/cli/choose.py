@@ -19,15 +19,20 @@ _LAST_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calenda
 
 
 def chosen(
-    all_series: Sequence[Series], symbols: Sequence[str] | None = None, timeframes: Sequence[str] | None = None
+    all_series: Sequence[Series],
+    symbols: Sequence[str] | None = None,
+    timeframes: Sequence[str] | None = None,
+    known: str = "configured",
 ) -> list[Series]:
-    """The series with one of these symbols and one of these timeframes (none given: any)."""
+    """The series with one of these symbols and one of these timeframes (none given: any); `known`: what all are."""
     wanted_symbols = [symbol.strip().upper() for symbol in symbols or ()]
     for timeframe in timeframes or ():
         if timeframe not in TIMEFRAMES:
             raise ConfigError(f"--timeframe {timeframe!r} is none; one of {' '.join(TIMEFRAMES)}")
-    _all_known("--symbol", wanted_symbols, [series.symbol for series in all_series])
-    _all_known("--timeframe", timeframes or (), [series.timeframe.name for series in all_series])
+    if not all_series:
+        raise ConfigError(f"no series is {known} yet")
+    _all_known("--symbol", wanted_symbols, [series.symbol for series in all_series], known)
+    _all_known("--timeframe", timeframes or (), [series.timeframe.name for series in all_series], known)
     found = [
         series
         for series in all_series
@@ -36,7 +41,7 @@ def chosen(
     ]
     if not found:
         asked = f"{', '.join(wanted_symbols)} at {', '.join(timeframes or ())}"
-        raise ConfigError(f"{asked} is not configured; configured: {_few([str(series) for series in all_series])}")
+        raise ConfigError(f"{asked} is not {known}; {known}: {few([str(series) for series in all_series])}")
     return found
 
 
@@ -62,12 +67,13 @@ def all_there(what: str, asked: Collection[int], there: Collection[int]) -> None
         raise ConfigError(f"there is no {what} {', '.join(missing)}")
 
 
-def _all_known(option: str, asked: Sequence[str], known: Sequence[str]) -> None:
+def _all_known(option: str, asked: Sequence[str], there: Sequence[str], known: str) -> None:
     for each in asked:
-        if each not in known:
-            raise ConfigError(f"{option} {each!r} is not configured; configured: {_few(list(dict.fromkeys(known)))}")
+        if each not in there:
+            raise ConfigError(f"{option} {each!r} is not {known}; {known}: {few(list(dict.fromkeys(there)))}")
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

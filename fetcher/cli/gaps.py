@@ -83,7 +83,7 @@ def gaps(
         put_json({"gaps": holes, "quiet": quiet, "unfetched": new} | more)
         return 0
     if holes:
-        put_table(["symbol", "tf", "from", "to", "#missing", "why"], [_gap_row(hole) for hole in holes])
+        put_gaps(holes)
     elif len(new) < len(wanted):
         others = " in the others" if new else ""
         known = f"stored, quiet ({quiet:,}: no trades) or proven absent" if quiet else "stored or proven absent"
@@ -179,7 +179,14 @@ _STATUS_WORDS = {
     "leased": "being fetched",
     "failed": "given up",
     UNPLANNED: "not planned yet: the next run will",
+    "unwanted": "before the configured start",
+    "lost": "stored once, and gone since: `audit --repair`",
 }
+
+
+def put_gaps(holes: Sequence[dict[str, Any]]) -> None:
+    """Print a row for each gap."""
+    put_table(["symbol", "tf", "from", "to", "#missing", "why"], [_gap_row(hole) for hole in holes])
 
 
 def _gap_row(hole: dict[str, Any]) -> tuple[object, ...]:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from fetcher.app import App
     from fetcher.config import Config
 
-CONFIG_NAME = "config.yaml"
-_CHECKOUT = Path(__file__).resolve().parents[2]
-
 
 @dataclass(frozen=True)
 class Invocation:
@@ -33,15 +30,14 @@ class Invocation:
     @property
     def config_path(self) -> Path:
         """The configuration file: as told, else the one in the current folder, else the one beside the program."""
-        if self.config_option is not None:
-            return self.config_option
-        here = Path(CONFIG_NAME)
-        return here if here.exists() or not (_CHECKOUT / CONFIG_NAME).exists() else _CHECKOUT / CONFIG_NAME
+        from fetcher.config import found_config  # noqa: PLC0415 (pydantic and yaml: --help and the sandbox need neither)
+
+        return found_config() if self.config_option is None else self.config_option
 
     @cached_property
     def config(self) -> Config:
         """The checked configuration; raises ConfigError."""
-        from fetcher.config import load  # noqa: PLC0415 (pydantic and yaml: --help and the sandbox need neither)
+        from fetcher.config import load  # noqa: PLC0415 (the same)
 
         return load(self.config_path)
 

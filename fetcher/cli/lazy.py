@@ -21,6 +21,7 @@ COMMANDS = {
     "sources": "fetcher.cli.sources",
     "quarantine": "fetcher.cli.quarantine",
     "audit": "fetcher.cli.audit",
+    "export": "fetcher.cli.export",
     "doctor": "fetcher.cli.doctor",
     "db": "fetcher.cli.database",
     "config": "fetcher.cli.config_check",

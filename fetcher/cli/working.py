@@ -96,12 +96,13 @@ def _progress(call: Invocation, app: App, asked: Mapping[str, Window] | None) ->
     if call.verbosity < 0:
         return None
     remaining = remaining_slots(app.engine, asked)
-    progress = Progress(call.clock, remaining, _display(call.clock), lambda: waiting_words(app), fastest(app))
+    progress = Progress(call.clock, remaining, display(call.clock), lambda: waiting_words(app), fastest(app))
     app.hooks.add(progress)
     return progress
 
 
-def _display(clock: Clock) -> Display:
+def display(clock: Clock) -> Display:
+    """Who shows progress: bars on a terminal, else lines of the log."""
     if not sys.stderr.isatty():
         return PlainLines(clock, logs.LOG.info)
     from fetcher.observe.bars import Bars  # noqa: PLC0415 (rich: a tenth of a second, for those who watch)

@@ -45,6 +45,16 @@ class CandleStore(StoreBase):
         candles.insert(conn, btc.id, 1, rows)
         assert as_fetched(candles.read(conn, btc.id, T0, FOREVER)).tobytes() == rows.tobytes()
 
+    def test_some_columns_are_read_alone(self, conn: Connection, btc: SeriesRow) -> None:
+        """The columns asked for, as they are in whole rows; of an empty window none."""
+        rows = candles_at(*range(5))
+        candles.insert(conn, btc.id, 1, rows)
+        asked = ("open_time", "close", "trades")
+        back = candles.read(conn, btc.id, T0, FOREVER, asked)
+        assert back.dtype.names == asked
+        assert back.tolist() == rows[list(asked)].tolist()
+        assert len(candles.read(conn, btc.id, 0, 0, asked)) == 0
+
     def test_unknown_values_are_null(self, conn: Connection, btc: SeriesRow) -> None:
         """NaN and trades −1 are NULL for whoever queries, and NaN and −1 again when read."""
         rows = candles_at(0)
