@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from fetcher.sandbox.control import spawn_sandbox
 from tests.databases import PostgreSQLServer
@@ -162,6 +163,55 @@ def test_readers_read_and_change_nothing(filled: CommandLine, server: Server) ->
             conn.execute(statement)
     for role in ("anna", "candle_readers"):
         server.do(f"DROP ROLE {role}")
+
+
+def test_a_reader_can_make_a_backup(filled: CommandLine, server: Server) -> None:
+    """Whoever is to make copies need not be able to change anything."""
+    path = f"{server.bin}{os.pathsep}{os.environ['PATH']}"
+    server.do(f"ALTER ROLE {WITH_PASSWORD} CREATEROLE")
+    assert filled.command("db", "roles").code == 0
+    server.do("CREATE ROLE berta LOGIN IN ROLE candle_readers")
+    said = filled.command("db", "backup", "read.dump", PATH=path, FETCHER_DATABASE_URL=url_for(filled, "berta"))
+    assert said.code == 0, said
+    forget(filled, server, "berta", "candle_readers")
+
+
+def test_who_may_not_grant_does_not_say_that_it_did(filled: CommandLine, server: Server) -> None:
+    """PostgreSQL itself only warns; the owner is named."""
+    server.do("CREATE ROLE carl LOGIN CREATEROLE")
+    said = filled.command("db", "roles", "nobody_reads", FETCHER_DATABASE_URL=url_for(filled, "carl"))
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert f"the tables belong to {WITH_PASSWORD}, who alone may let others read" in said.err
+    with psycopg.connect(url_for(filled, "postgres")) as conn:
+        assert conn.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nobody_reads'").fetchone() is None
+    forget(filled, server, "carl")
+
+
+def test_an_administrator_may_make_the_role_too(filled: CommandLine, server: Server) -> None:
+    """What the owner makes later is read as well; a name may hold any sign, and a second call finds it."""
+    admin, name = url_for(filled, "postgres"), 'Leser "50 %s"'
+    said = filled.command("db", "roles", name, FETCHER_DATABASE_URL=admin)
+    assert said.out.splitlines() == [
+        f"{name} was created and may read everything. For each reader:", '  GRANT "Leser ""50 %s""" TO somebody;'
+    ]  # fmt: skip
+    again = filled.command("db", "roles", name, FETCHER_DATABASE_URL=admin)
+    assert again.out.startswith(f"{name} was there and")
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute(f"SET ROLE {WITH_PASSWORD}")
+        conn.execute("CREATE TABLE much_later (id int)")
+        told = conn.execute("SELECT has_table_privilege(%s, 'much_later', 'SELECT')", [name]).fetchone()
+        conn.execute("DROP TABLE much_later")
+    assert told == (True,)
+    forget(filled, server, name)
+
+
+def forget(line: CommandLine, server: Server, *roles: str) -> None:
+    """Remove roles and what they were granted."""
+    for role in roles:
+        quoted = role.replace('"', '""')
+        with psycopg.connect(url_for(line, "postgres"), autocommit=True) as conn:
+            conn.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+        server.do(f'DROP ROLE "{quoted}"')
 
 
 @pytest.mark.parametrize("name", ["pg_reader", " ", "r" * 64])
