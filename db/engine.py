@@ -22,8 +22,8 @@ _BACKENDS = ("sqlite", "postgresql")
 _LAST_PORT = 65_535
 _EXAMPLES = {
     "sqlite": "write it like sqlite:///market.db",
-    "postgresql": "write it like postgresql://user:password@host/database, with %40 for @, %3A for :, %2F for / and %25 "
-    "for % inside the password",
+    "postgresql": "write it like postgresql://user:password@host/database, inside the password with %40 for @, %3A for "
+    ":, %2F for / and %25 for %",
 }
 
 

@@ -31,7 +31,7 @@ _READ_ONLY: _Told = (
 )
 _OPTION: _Told = (DatabaseUnusable, "has an option in its URL that cannot be used ({reason}); mend database_url")
 _CERTIFICATE: _Told = (DatabaseUnusable, "cannot be asked ({reason}); mend the options at the end of database_url")
-_TLS: _Told = (DatabaseProblem, "is not as its sslmode asks for ({reason}); mend the server, or sslmode in database_url")
+_TLS: _Told = (DatabaseProblem, "is not as sslmode asks for ({reason}); mend the server, or sslmode in database_url")
 _SERVER: _Told = (DatabaseProblem, "cannot be used: {reason}")
 _DAMAGED: _Told = (DatabaseProblem, "is damaged ({reason}); look at the server's log and disk, restore the last backup")
 
@@ -112,7 +112,8 @@ def in_words(error: DBAPIError | psycopg.Error) -> _Told | None:
     if told is None:
         return None
     # What the server refused inside a transaction comes with the place in our statement, which is nobody's business.
-    reason = " ".join((cause.diag.message_primary or str(cause)).split()).removeprefix("connection failed: ").partition(" Is the server running")[0]
+    said = " ".join((cause.diag.message_primary or str(cause)).split())
+    reason = said.removeprefix("connection failed: ").partition(" Is the server running")[0]
     return told[0], told[1].format(reason=reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]} …")
 
 

@@ -113,7 +113,7 @@ def test_a_server_without_tls_that_was_asked_for(postgresql: Server, name: str) 
     """It is there, so nobody is asked whether it is running."""
     problem = told(f"{postgresql.url(name, 'me:hush')}?sslmode=verify-full")
     assert type(problem) is DatabaseProblem
-    assert "is not as its sslmode asks for" in str(problem)
+    assert "is not as sslmode asks for" in str(problem)
 
 
 @pytest.mark.parametrize(
