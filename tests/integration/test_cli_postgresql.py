@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from db.engine import open_engine
+from fetcher.cli.working import waiting_words
 from fetcher.sandbox.control import spawn_sandbox
+from tests.contract.wire import unused_url
 from tests.databases import PostgreSQLServer
 from tests.integration.commands import NOW, CommandLine
 from tests.integration.world import market
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fetcher.app import App
     from tests.postgresql import Server
 
 
@@ -212,6 +218,37 @@ def forget(line: CommandLine, server: Server, *roles: str) -> None:
         with psycopg.connect(url_for(line, "postgres"), autocommit=True) as conn:
             conn.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
         server.do(f'DROP ROLE "{quoted}"')
+
+
+def test_a_database_that_no_run_has_filled_is_not_taken_for_a_broken_one(filled: CommandLine, server: Server) -> None:
+    """As of an SQLite file that is not there; readers may be let in before."""
+    empty = server.new_database()
+    for words in (("db", "check"), ("db", "backup", "empty.dump")):
+        said = filled.command(*words, FETCHER_DATABASE_URL=server.url(empty))
+        assert (said.code, said.out) == (1, "")
+        assert said.err.endswith("has no tables yet; a run makes them\n")
+    assert not (filled.folder / "empty.dump").exists()
+    assert filled.command("db", "roles", "early", FETCHER_DATABASE_URL=server.url(empty)).code == 0
+    server.drop(empty)
+    server.do("DROP ROLE early")
+
+
+def test_a_server_that_is_away_is_no_damage(filled: CommandLine) -> None:
+    """`db check` says nothing of what it has not seen, and with what exit code it is told follows from the reason."""
+    away = unused_url().replace("http://", "postgresql://me@") + "/market"
+    said = filled.command("db", "check", "--json", FETCHER_DATABASE_URL=away)
+    assert said.code == 1
+    assert json.loads(said.out).keys() == {"error", "exit_code"}
+    wrong = filled.command("db", "check", FETCHER_DATABASE_URL=url_for(filled, f"{WITH_PASSWORD}:other"))
+    assert (wrong.code, wrong.out) == (2, "")
+
+
+def test_progress_says_that_it_waits_for_the_database() -> None:
+    """While the server restarts nobody blames the exchange."""
+    engine = open_engine(unused_url().replace("http://", "postgresql://me@") + "/market")
+    told = waiting_words(cast("App", SimpleNamespace(engine=engine)))
+    engine.dispose()
+    assert told == "waiting for the database, which cannot be reached"
 
 
 @pytest.mark.parametrize("name", ["pg_reader", " ", "r" * 64])
