@@ -24,9 +24,15 @@ def copy(engine: Engine, path: Path) -> None:
     """
     part = new_part(path)
     try:
+        part.touch()  # what cannot be written is told of the copy, not of the database
         with sentences(engine), engine.connect() as conn, closing(sqlite3.connect(part)) as target:
             driver: Any = conn.connection.driver_connection
-            driver.backup(target)
+            try:
+                driver.backup(target)
+            except sqlite3.OperationalError as error:
+                if "full" not in str(error):
+                    raise
+                raise DatabaseProblem(f"the backup {path} cannot be written: its disk is full") from error
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
             verdict = target.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 30.0
 _BACKENDS = ("sqlite", "postgresql")
 _LAST_PORT = 65_535
+_EXAMPLES = {
+    "sqlite": "write it like sqlite:///market.db",
+    "postgresql": "write it like postgresql://user:password@host/database, inside the password with %40 for @, %3A for "
+    ":, %2F for / and %25 for %",
+}
 
 
 def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS, stop: Event | None = None) -> Engine:
@@ -61,13 +66,16 @@ def checked_url(url: str) -> URL:
         address = make_url(url)
     except (ArgumentError, ValueError):
         # The text is not repeated: what cannot be parsed may hold a password.
-        raise DatabaseUnusable("database_url is not a database URL; write it like sqlite:///market.db") from None
+        example = _EXAMPLES["postgresql" if url.startswith("postgres") else "sqlite"]
+        raise DatabaseUnusable(f"database_url is not a database URL; {example}") from None
     backend = address.get_backend_name()
     if backend not in _BACKENDS:
         raise DatabaseUnusable(f"database_url {shown(address)} cannot be used: it must be {' or '.join(_BACKENDS)}")
     if backend == "sqlite":
         sqlite.check_url(address)
         return address
+    if "@" in f"{address.host}{address.database}":  # not repeated: what stands before it is a part of the password
+        raise DatabaseUnusable(f"database_url holds an @ too many; {_EXAMPLES['postgresql']}")
     if address.port is not None and not 0 < address.port <= _LAST_PORT:
         raise DatabaseUnusable(f"database_url {shown(address)} cannot be used: there is no port {address.port}")
     try:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DatabaseError
 
 from db import backups, checks
 from db.engine import database_file, reading, rebuilding, shown, writing
-from db.errors import DatabaseProblem, DatabaseUnusable
+from db.errors import DatabaseLost, DatabaseProblem, DatabaseUnusable
 from db.locks import SCHEMA, alone
 from db.schema import REVISIONS, alembic_version, candles, metadata
 from db.views import create_views
@@ -79,12 +79,26 @@ class DatabaseManager:
         )
 
     def check(self) -> list[str]:
-        """What is wrong with the database, one sentence each; empty when it is sound."""
+        """What is wrong with the database, one sentence each; empty when it is sound.
+
+        DatabaseProblem where nothing can be said of it: its server does not answer, or lets nobody in.
+        """
+        on_server = self._engine.dialect.name == "postgresql"
         try:
             with reading(self._engine) as conn:
                 return checks.problems(conn)
         except DatabaseProblem as problem:  # too damaged even to be looked through
+            if on_server and isinstance(problem, (DatabaseLost, DatabaseUnusable)):
+                raise
             return [str(problem)]
+
+    def is_there(self) -> bool:
+        """Whether anybody has made a table in it, ours or not; creates nothing."""
+        file = database_file(self._engine)
+        if file is not None:
+            return file.exists()
+        with reading(self._engine) as conn:
+            return bool(inspect(conn).get_table_names())
 
     def backup(self, path: Path) -> None:
         """Copy the database, while it is used, into a new file: SQLite's own, or a dump by PostgreSQL's pg_dump."""

@@ -30,6 +30,8 @@ _READ_ONLY: _Told = (
     "cannot be written (a standby, or set so); name the primary server in database_url",
 )
 _OPTION: _Told = (DatabaseUnusable, "has an option in its URL that cannot be used ({reason}); mend database_url")
+_CERTIFICATE: _Told = (DatabaseUnusable, "cannot be asked ({reason}); mend the options at the end of database_url")
+_TLS: _Told = (DatabaseProblem, "is not as sslmode asks for ({reason}); mend the server, or sslmode in database_url")
 _SERVER: _Told = (DatabaseProblem, "cannot be used: {reason}")
 _DAMAGED: _Told = (DatabaseProblem, "is damaged ({reason}); look at the server's log and disk, restore the last backup")
 
@@ -71,12 +73,21 @@ _BY_WORDS: Mapping[str, _Told] = {
     "is not permitted to log in": _DENIED,
     'role "': _PASSWORD,
     "no pg_hba.conf entry": (DatabaseProblem, "lets this user not in from here: its pg_hba.conf has no line for it"),
+    "certificate file": _CERTIFICATE,  # before "does not exist": that is said of files too
+    "private key file": _CERTIFICATE,
+    "does not support ssl": _TLS,
+    "server certificate": _TLS,
+    "certificate verify failed": _TLS,
     "no such database": _MISSING,
     "does not exist": _MISSING,
     "permission denied": _DENIED,
     "invalid connection option": _OPTION,
     "invalid uri": _OPTION,
     'value: "': _OPTION,
+    "bad value for": _OPTION,
+    "for connection option": _OPTION,
+    "definition of service": _OPTION,
+    "service file": _OPTION,
     "starting up": _BUSY,
     "shutting down": _BUSY,
     "not yet accepting": _BUSY,
@@ -100,7 +111,9 @@ def in_words(error: DBAPIError | psycopg.Error) -> _Told | None:
     told = _sorted(cause)
     if told is None:
         return None
-    reason = " ".join(str(cause).split()).removeprefix("connection failed: ").partition(" Is the server running")[0]
+    # What the server refused inside a transaction comes with the place in our statement, which is nobody's business.
+    said = " ".join((cause.diag.message_primary or str(cause)).split())
+    reason = said.removeprefix("connection failed: ").partition(" Is the server running")[0]
     return told[0], told[1].format(reason=reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]} …")
 
 

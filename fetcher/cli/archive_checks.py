@@ -8,6 +8,7 @@ from fetcher.app import open_gates
 from fetcher.attempts import Effort
 from fetcher.cli.checks import Check
 from fetcher.cli.live_gate import LiveGate
+from fetcher.clients.binance_archive import file_name
 from fetcher.clients.http import HttpRecord
 from fetcher.errors import NotPublished, SourceError
 from fetcher.jobqueue import own_name
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fetcher.clients.base import Answer, Endpoint
 
 _USUAL = "BTC/USDT"
+_USUAL_TIMEFRAME = Timeframe("1m")
 
 
 def archive_checks(app: App) -> Iterator[Check]:
@@ -37,15 +39,17 @@ def _check(app: App, archive: Archive, endpoint: Endpoint, symbol: str) -> Check
     market_id = archive.client.market_id(symbol)
 
     def send(way_in: Endpoint) -> Answer[str]:
-        return archive.client.checksum(way_in, market_id, Timeframe("1m"), day)
+        return archive.client.checksum(way_in, market_id, _USUAL_TIMEFRAME, day)
 
     gates = open_gates(LiveGate, archive.client, [endpoint], app.engine, app.clock, own_name())
     try:
         record: object = app.router.ask(archive.line.behind(gates), 1, "archive checksum", send, Effort(tries=1)).record
+        found = ""
     except NotPublished as error:
         record = error.record
+        found = f", without {file_name(market_id, _USUAL_TIMEFRAME, day)}: is archive_url right?"
     except SourceError as error:
         why = str(error).removeprefix(endpoint.key).lstrip()
         return Check(endpoint.key, ok=False, message=f"{why}; runs take the API instead (archive_url: null says so)")
     seconds = record.seconds if isinstance(record, HttpRecord) else 0.0
-    return Check(endpoint.key, ok=True, message=f"answers in {seconds * 1000:.0f} ms")
+    return Check(endpoint.key, ok=True, message=f"answers in {seconds * 1000:.0f} ms{found}")

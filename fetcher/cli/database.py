@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from db.engine import database_file, open_engine
+from db.engine import database_file, open_engine, shown
 from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
 from db.roles import READERS
@@ -108,7 +108,7 @@ def roles(
     call: Invocation = ctx.obj
     if not name.strip() or name.lower().startswith("pg_") or len(name.encode()) > _LONGEST_NAME or "\0" in name:
         raise ConfigError(f"{name!r} cannot be the name of a role; take 1 to {_LONGEST_NAME} letters, not from pg_ on")
-    with _manager(call) as manager:
+    with _manager(call, must_exist=False) as manager:
         created, grant = manager.let_read(name)
     if call.as_json:
         put_json({"role": name, "created": created, "grant": grant})
@@ -122,9 +122,11 @@ def roles(
 def _manager(call: Invocation, *, must_exist: bool = True) -> Iterator[DatabaseManager]:
     engine = open_engine(call.config.database_url)
     try:
-        file = database_file(engine)
-        if must_exist and file is not None and not file.exists():
-            raise DatabaseProblem(f"database {file} does not exist yet; a run makes it")
-        yield DatabaseManager(engine, call.config.database_url)
+        manager = DatabaseManager(engine, call.config.database_url)
+        if must_exist and not manager.is_there():
+            file = database_file(engine)
+            state = f"{shown(engine.url)} has no tables yet" if file is None else f"{file} does not exist yet"
+            raise DatabaseProblem(f"database {state}; a run makes {'them' if file is None else 'it'}")
+        yield manager
     finally:
         engine.dispose()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from db.errors import DatabaseProblem, DatabaseUnusable
-from fetcher.errors import ConfigError, FetcherError, RunLocked
+from fetcher.errors import ConfigError, FetcherError, RunLocked, Stopped
 from fetcher.outcome import EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_LOCKED
 
 if TYPE_CHECKING:
@@ -40,11 +40,13 @@ def answer(do: Callable[[], Any], words: Sequence[str]) -> int:
     try:
         code = do()
         sys.stdout.flush()
+        if code == EXIT_INTERRUPTED:  # all that typer makes of Ctrl-C
+            return _complained("interrupted", EXIT_INTERRUPTED, words)
     except BrokenPipeError:
         return _reader_left()
     except SystemExit as leaving:  # typer's way out when the reader of a pipe has left
         return _reader_left() if leaving.code == 1 else int(leaving.code or 0)
-    except (typer.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt, Stopped):
         return _complained("interrupted", EXIT_INTERRUPTED, words)
     except Exception as error:  # noqa: BLE001 (the edge: nobody above could do more than show a traceback)
         if _wants_tracebacks(words) and exit_code(error) == EXIT_INCOMPLETE:

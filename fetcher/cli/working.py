@@ -119,12 +119,15 @@ def fastest(app: App) -> float | None:
 
 
 def waiting_words(app: App) -> str | None:
-    """`waiting for request weight` where this minute's is used up, with when there is more; None where it is not."""
+    """`waiting for request weight` where this minute's is used up, with when there is more; None where it is not.
+
+    Where it is the database that does not answer: that.
+    """
     try:
         with reading(app.engine) as connection:
             rows = {row.endpoint: row for row in endpoints.read_all(connection)}
-    except DatabaseProblem:  # whoever writes will say so; this is only about a line of progress
-        return None
+    except DatabaseProblem:  # whoever writes will say why, in the end
+        return "waiting for the database, which cannot be reached"
     for line in app.lines:
         able = line.client.capabilities
         for key in {each.pool for each in line.client.endpoints}:

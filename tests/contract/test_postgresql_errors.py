@@ -99,6 +99,57 @@ def test_a_server_that_is_full(postgresql: Server, name: str, keyed: str) -> Non
     assert "no connection left" in str(problem)
 
 
+@pytest.mark.parametrize(
+    "option", ["connect_timeout=soon", "service=none", "sslmode=surely", "keepalives_idle=x", "nosuch=1"]
+)
+def test_an_option_that_cannot_be_used(postgresql: Server, name: str, option: str) -> None:
+    """The configuration must change: trying again would not help."""
+    problem = told(f"{postgresql.url(name, 'me:hush')}?{option}")
+    assert isinstance(problem, DatabaseUnusable)
+    assert "has an option in its URL that cannot be used" in str(problem)
+
+
+def test_a_server_without_tls_that_was_asked_for(postgresql: Server, name: str) -> None:
+    """It is there, so nobody is asked whether it is running."""
+    problem = told(f"{postgresql.url(name, 'me:hush')}?sslmode=verify-full")
+    assert type(problem) is DatabaseProblem
+    assert "is not as sslmode asks for" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        ('root certificate file "/root/.postgresql/root.crt" does not exist\nEither provide the file',
+         DatabaseUnusable, 'root.crt" does not exist Either provide the file); mend the options'),
+        ('could not read root certificate file "x": no certificate found', DatabaseUnusable, "mend the options"),
+        ('private key file "x" has group or world access', DatabaseUnusable, "mend the options"),
+        ('server certificate for "a" does not match host name "b"', DatabaseProblem, "sslmode"),
+        ("SSL error: certificate verify failed", DatabaseProblem, "sslmode"),
+        ("SSL error: unexpected eof while reading", DatabaseLost, "is the server running"),
+    ],
+)  # fmt: skip
+def test_certificates_are_not_taken_for_databases(said: str, kind: type[DatabaseProblem], words: str) -> None:
+    """What libpq says of TLS, as it says it (libpq 17, fe-secure-openssl.c)."""
+    found = in_words(psycopg.OperationalError(f'connection to server at "db", port 5432 failed: {said}'))
+    assert found is not None
+    assert found[0] is kind
+    assert words in found[1]
+
+
+def test_a_refusal_shows_nothing_of_our_statement(postgresql: Server) -> None:
+    """On an empty database where the user may make no tables."""
+    empty = postgresql.new_database()
+    postgresql.do("CREATE ROLE visitor LOGIN")
+    with psycopg.connect(postgresql.url(empty), autocommit=True) as conn:
+        conn.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    engine = open_engine(postgresql.url(empty, "visitor"))
+    with pytest.raises(DatabaseProblem, match=r"refuses this \(permission denied for schema public\); grant it"):
+        DatabaseManager(engine, "").prepare()
+    engine.dispose()
+    postgresql.drop(empty)
+    postgresql.do("DROP ROLE visitor")
+
+
 def test_a_database_that_cannot_be_written(postgresql: Server, name: str) -> None:
     """As on a standby: another server has to be named."""
     postgresql.do(f"ALTER DATABASE {name} SET default_transaction_read_only = on")

@@ -333,7 +333,13 @@ def test_doctor_asks_the_archive_too(world: World) -> None:
     with world.app(Clock(parse_utc(NOW))) as app:
         [well] = archive_checks(app)
     assert well.ok
-    assert "answers in" in well.message
+    assert well.message.endswith("ms")
+    world.sandbox.configure(archive={"faults": {"missing": ["*"]}})
+    with world.app(Clock(parse_utc(NOW))) as app:
+        [elsewhere] = archive_checks(app)
+    assert elsewhere.ok
+    assert "without BTCUSDT-1m-" in elsewhere.message
+    assert "is archive_url right?" in elsewhere.message
     world.sandbox.configure(archive={"down": ["always"]})
     with world.app(Clock(parse_utc(NOW))) as app:
         [away] = archive_checks(app)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from db.engine import open_engine
+from fetcher.cli.working import waiting_words
 from fetcher.sandbox.control import spawn_sandbox
+from tests.contract.wire import unused_url
 from tests.databases import PostgreSQLServer
 from tests.integration.commands import NOW, CommandLine
 from tests.integration.world import market
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fetcher.app import App
     from tests.postgresql import Server
 
 
@@ -171,6 +178,86 @@ def test_readers_read_and_change_nothing(filled: CommandLine, server: Server) ->
             conn.execute(statement)
     for role in ("anna", "candle_readers"):
         server.do(f"DROP ROLE {role}")
+
+
+def test_a_reader_can_make_a_backup(filled: CommandLine, server: Server) -> None:
+    """Whoever is to make copies need not be able to change anything."""
+    path = f"{server.bin}{os.pathsep}{os.environ['PATH']}"
+    server.do(f"ALTER ROLE {WITH_PASSWORD} CREATEROLE")
+    assert filled.command("db", "roles").code == 0
+    server.do("CREATE ROLE berta LOGIN IN ROLE candle_readers")
+    said = filled.command("db", "backup", "read.dump", PATH=path, FETCHER_DATABASE_URL=url_for(filled, "berta"))
+    assert said.code == 0, said
+    forget(filled, server, "berta", "candle_readers")
+
+
+def test_who_may_not_grant_does_not_say_that_it_did(filled: CommandLine, server: Server) -> None:
+    """PostgreSQL itself only warns; the owner is named."""
+    server.do("CREATE ROLE carl LOGIN CREATEROLE")
+    said = filled.command("db", "roles", "nobody_reads", FETCHER_DATABASE_URL=url_for(filled, "carl"))
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert f"the tables belong to {WITH_PASSWORD}, who alone may let others read" in said.err
+    with psycopg.connect(url_for(filled, "postgres")) as conn:
+        assert conn.execute("SELECT 1 FROM pg_roles WHERE rolname = 'nobody_reads'").fetchone() is None
+    forget(filled, server, "carl")
+
+
+def test_an_administrator_may_make_the_role_too(filled: CommandLine, server: Server) -> None:
+    """What the owner makes later is read as well; a name may hold any sign, and a second call finds it."""
+    admin, name = url_for(filled, "postgres"), 'Leser "50 %s"'
+    said = filled.command("db", "roles", name, FETCHER_DATABASE_URL=admin)
+    assert said.out.splitlines() == [
+        f"{name} was created and may read everything. For each reader:", '  GRANT "Leser ""50 %s""" TO somebody;'
+    ]  # fmt: skip
+    again = filled.command("db", "roles", name, FETCHER_DATABASE_URL=admin)
+    assert again.out.startswith(f"{name} was there and")
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute(f"SET ROLE {WITH_PASSWORD}")
+        conn.execute("CREATE TABLE much_later (id int)")
+        told = conn.execute("SELECT has_table_privilege(%s, 'much_later', 'SELECT')", [name]).fetchone()
+        conn.execute("DROP TABLE much_later")
+    assert told == (True,)
+    forget(filled, server, name)
+
+
+def forget(line: CommandLine, server: Server, *roles: str) -> None:
+    """Remove roles and what they were granted."""
+    for role in roles:
+        quoted = role.replace('"', '""')
+        with psycopg.connect(url_for(line, "postgres"), autocommit=True) as conn:
+            conn.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+        server.do(f'DROP ROLE "{quoted}"')
+
+
+def test_a_database_that_no_run_has_filled_is_not_taken_for_a_broken_one(filled: CommandLine, server: Server) -> None:
+    """As of an SQLite file that is not there; readers may be let in before."""
+    empty = server.new_database()
+    for words in (("db", "check"), ("db", "backup", "empty.dump")):
+        said = filled.command(*words, FETCHER_DATABASE_URL=server.url(empty))
+        assert (said.code, said.out) == (1, "")
+        assert said.err.endswith("has no tables yet; a run makes them\n")
+    assert not (filled.folder / "empty.dump").exists()
+    assert filled.command("db", "roles", "early", FETCHER_DATABASE_URL=server.url(empty)).code == 0
+    server.drop(empty)
+    server.do("DROP ROLE early")
+
+
+def test_a_server_that_is_away_is_no_damage(filled: CommandLine) -> None:
+    """`db check` says nothing of what it has not seen, and with what exit code it is told follows from the reason."""
+    away = unused_url().replace("http://", "postgresql://me@") + "/market"
+    said = filled.command("db", "check", "--json", FETCHER_DATABASE_URL=away)
+    assert said.code == 1
+    assert json.loads(said.out).keys() == {"error", "exit_code"}
+    wrong = filled.command("db", "check", FETCHER_DATABASE_URL=url_for(filled, f"{WITH_PASSWORD}:other"))
+    assert (wrong.code, wrong.out) == (2, "")
+
+
+def test_progress_says_that_it_waits_for_the_database() -> None:
+    """While the server restarts nobody blames the exchange."""
+    engine = open_engine(unused_url().replace("http://", "postgresql://me@") + "/market")
+    told = waiting_words(cast("App", SimpleNamespace(engine=engine)))
+    engine.dispose()
+    assert told == "waiting for the database, which cannot be reached"
 
 
 @pytest.mark.parametrize("name", ["pg_reader", " ", "r" * 64])

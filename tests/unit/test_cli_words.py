@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import typer
 
 from db.endpoints import EndpointRow
 from db.errors import DatabaseProblem, DatabaseUnusable
@@ -23,7 +24,7 @@ from fetcher.cli.unfetched import unfetched
 from fetcher.clock import Clock
 from fetcher.config import Config
 from fetcher.endpoints import endpoint_states, unreachable
-from fetcher.errors import ConfigError, RunLocked, SourceDown
+from fetcher.errors import ConfigError, RunLocked, SourceDown, Stopped
 from fetcher.model import DAY, HOUR, MINUTE, Series, Timeframe, Window
 from fetcher.planner import PlannedJob
 from fetcher.results import SeriesResult
@@ -335,6 +336,23 @@ def test_machines_are_told_of_errors_too(
     assert told.err == f"fetcher: {said['error']}\n"
     answer(fail, ["db", "backup", "--", "--json"])
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Stopped("while waiting for request weight")])
+def test_an_interrupt_is_told_through_the_library_of_commands_too(
+    error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Typer turns Ctrl-C into its exit code alone; where a command asks sources, the signal ends their waiting."""
+    interrupted = typer.Typer(add_completion=False)
+
+    @interrupted.command()
+    def wait() -> None:
+        raise error
+
+    assert answer(lambda: typer.main.get_command(interrupted).main([], standalone_mode=False), ["--json"]) == 130
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"error": "interrupted", "exit_code": 130}
+    assert told.err == "fetcher: interrupted\n"
 
 
 def test_a_long_table_is_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,6 +119,9 @@ def test_a_read_only_file_is_named(tmp_path: Path) -> None:
         ("nosuchdb://user:secret@host/x", "cannot be used: it must be sqlite or postgresql"),
         ("mysql://user:secret@host/x", "cannot be used: it must be sqlite or postgresql"),
         ("postgresql://user:secret@host:99999/x", "there is no port 99999"),
+        ("postgresql://user:secret@secret@host/x", "holds an @ too many; .* with %40 for @"),
+        ("postgresql://user:p@secret/w@host/x", "holds an @ too many"),
+        ("postgresql://user:p@s:secret/w@host/x", r"is not a database URL; write it like postgresql://.* %2F for /"),
         ("postgresql+nosuchdriver://user:secret@host/x", "its driver is not installed"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,6 @@ from tests.contract.store_base import MINUTE, T0, candles_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -211,6 +211,31 @@ def test_a_backup_overwrites_nothing(database: DatabaseManager, tmp_path: Path) 
     with pytest.raises(DatabaseProblem, match="exists already and is not overwritten"):
         database.backup(there)
     assert there.read_text() == "precious"
+
+
+def test_a_backup_onto_a_full_disk_blames_the_backup(
+    database: DatabaseManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be all the room of the world for the database itself; nothing is left of the copy."""
+    database.prepare()
+    connect = sqlite3.connect
+
+    def little_room(path: Path) -> sqlite3.Connection:
+        made = connect(path)
+        made.execute("PRAGMA max_page_count = 2")
+        return made
+
+    monkeypatch.setattr("db.backups.sqlite3.connect", little_room)
+    with pytest.raises(DatabaseProblem, match=r"the backup .*copy\.db cannot be written: its disk is full"):
+        database.backup(tmp_path / "copy.db")
+    assert not list(tmp_path.glob("copy.db*"))
+
+
+def test_a_backup_where_no_file_can_be_made_blames_the_backup(database: DatabaseManager) -> None:
+    """/proc takes no files, from root neither."""
+    database.prepare()
+    with pytest.raises(DatabaseProblem, match=r"the backup /proc/copy\.db cannot be written"):
+        database.backup(Path("/proc/copy.db"))
 
 
 def test_a_backup_that_cannot_be_written_says_so(database: DatabaseManager, tmp_path: Path) -> None:
