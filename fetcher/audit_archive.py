@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from db.archive_files import ArchiveFileRow
+    from db.audit_log import Hand
     from fetcher.archive import ArchiveReader
     from fetcher.model import Series
 
@@ -55,18 +56,19 @@ class _Read:
 
 
 def republished(
-    archive: ArchiveReader, engine: Engine, all_series: Sequence[Series], *, repair: bool = False
-) -> tuple[int, list[ArchiveFinding]]:
+    archive: ArchiveReader, engine: Engine, all_series: Sequence[Series], *, repair: bool = False,
+    by: Hand | None = None,
+) -> tuple[int, list[ArchiveFinding]]:  # fmt: skip
     """Ask for the checksum of every file that was read: how many there are, and what is not as it was then.
 
     With `repair` what the file was the proof of is no longer covered: the next run reads it again, and what changed
-    goes to `revisions`. One small request a file. Raises Stopped.
+    goes to `revisions`. One small request a file; `by` whom it is repaired is kept. Raises Stopped.
     """
     files = _files(engine, all_series, archive)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = [each for each in pool.map(lambda file: _compared(archive, file), files) if each is not None]
     if repair:
-        found = [_repaired(engine, each) if each.repairable else each for each in found]
+        found = [_repaired(engine, each, by) if each.repairable else each for each in found]
     return len(files), found
 
 
@@ -94,7 +96,7 @@ def _compared(archive: ArchiveReader, file: _Read) -> ArchiveFinding | None:
     return replace(finding, message=f"{row.name} {now} than the one that was read")
 
 
-def _repaired(engine: Engine, finding: ArchiveFinding) -> ArchiveFinding:
+def _repaired(engine: Engine, finding: ArchiveFinding, by: Hand | None) -> ArchiveFinding:
     """Take back what is covered by the archive in the file's time."""
     series, window = finding.series, Window(finding.start_ms, finding.end_ms)
 
@@ -107,4 +109,6 @@ def _repaired(engine: Engine, finding: ArchiveFinding) -> ArchiveFinding:
             part = Window(interval.start_ms, interval.end_ms).intersect(window)
             if part and interval.route == "archive":
                 coverage.erase(connection, series.id, part.start, part.end, slots)
+        if by is not None:
+            by.note(connection, series=str(series), count=1, findings=[f"{finding.kind}: {finding.message}"])
     return replace(finding, repaired=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
+from fetcher.credentials import credential
 from fetcher.errors import ConfigError
-from fetcher.sections import Logging, Run, Section
+from fetcher.sections import Keep, Logging, Run, Section
 from fetcher.values import (
     BaseUrl,
+    Files,
     MarketId,
     Proxies,
     Seconds,
@@ -27,7 +30,6 @@ from fetcher.values import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from fetcher.model import Timeframe
 
@@ -64,6 +66,7 @@ class CoinGeckoSource(Section):
     client: Literal["coingecko"]
     base_url: BaseUrl | None = None
     api_key_env: Variables = ()
+    api_key_file: Files = ()
     plan: Literal["keyless", "demo", "pro"] = "keyless"
     weight_per_minute: int | None = Field(default=None, ge=1, le=100_000)
     timeout: Seconds = 15.0
@@ -72,11 +75,19 @@ class CoinGeckoSource(Section):
 
     @model_validator(mode="after")
     def _check_key(self) -> CoinGeckoSource:
-        if self.plan == "keyless" and self.api_key_env:
-            raise ValueError("api_key_env needs plan: demo or plan: pro, whichever the key is for")
-        if self.plan != "keyless" and not self.api_key_env:
-            raise ValueError(f"plan {self.plan} needs a key; name its environment variable in api_key_env")
+        if self.plan == "keyless" and self.key_names:
+            key = "api_key_env" if self.api_key_env else "api_key_file"
+            raise ValueError(f"{key} needs plan: demo or plan: pro, whichever the key is for")
+        if self.plan != "keyless" and not self.key_names:
+            raise ValueError(
+                f"plan {self.plan} needs a key; name its environment variable in api_key_env, or a file in api_key_file"
+            )
         return self
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The variables and the files (by absolute path) that hold its keys; see fetcher/clients/keys.py."""
+        return (*self.api_key_env, *self.api_key_file)
 
 
 class YahooSource(Section):
@@ -109,7 +120,14 @@ class Config(Section):
     sources: dict[str, Annotated[SourceSettings, Field(discriminator="client")]]
     markets: Annotated[list[Market], AfterValidator(some)]
     run: Run = Run()
+    keep: Keep = Keep()
     logging: Logging = Logging()
+    _url_from_environment: bool = PrivateAttr(default=False)
+
+    @property
+    def url_from_environment(self) -> bool:
+        """Whether `database_url` came from outside the file."""
+        return self._url_from_environment
 
     @model_validator(mode="after")
     def _check_markets(self) -> Config:
@@ -166,7 +184,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read and check a configuration file; FETCHER_DATABASE_URL wins over its `database_url`.
+    """Read and check a configuration file; FETCHER_DATABASE_URL (or systemd's credential) wins over `database_url`.
 
     Raises ConfigError with one sentence that names the file and the key.
     """
@@ -188,12 +206,15 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         config = Config.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error)}") from None
-    from_environment = environment.get("FETCHER_DATABASE_URL")
+    from_environment = environment.get("FETCHER_DATABASE_URL") or credential("FETCHER_DATABASE_URL", environment)
     url = from_environment or config.database_url
     if not re.match(r"\w+(\+\w+)?://", url):  # not repeated: it may hold a password
         where = "FETCHER_DATABASE_URL" if from_environment else f"{path}: database_url"
         raise ConfigError(f"{where} is not a database URL; write it like sqlite:///market.db")
-    return config.model_copy(update={"database_url": _absolute(url, path)})
+    sources = {name: _with_absolute_files(source, path) for name, source in config.sources.items()}
+    loaded = config.model_copy(update={"database_url": _absolute(url, path), "sources": sources})
+    loaded._url_from_environment = bool(from_environment)  # noqa: SLF001 (frozen for everybody else)
+    return loaded
 
 
 _PLAIN_WORDS = {
@@ -237,6 +258,14 @@ def _sentence(error: ValidationError) -> str:
 def _without_passwords(text: str) -> str:
     """What a user wrote, repeated without the user and password of any URL in it."""
     return re.sub(r"//[^\s;]*@", "//***@", text)
+
+
+def _with_absolute_files(source: SourceSettings, config_path: Path) -> SourceSettings:
+    """The same source, its files named from the configuration's folder on."""
+    if source.client != "coingecko" or not source.api_key_file:
+        return source
+    files = tuple(str(config_path.resolve().parent / Path(file).expanduser()) for file in source.api_key_file)
+    return source.model_copy(update={"api_key_file": files})
 
 
 def _absolute(url: str, config_path: Path) -> str:

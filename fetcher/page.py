@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fetcher.events import Restated
     from fetcher.filenotes import FileNote
     from fetcher.healing import Healer
     from fetcher.model import CandleBatch, Series, Window
@@ -39,12 +40,16 @@ class Page:
 
 @dataclass(slots=True)
 class Stored:
-    """What a commit did: rows new, changed and already there, and per closed job the windows still missing."""
+    """What a commit did: rows new, changed and already there, and per closed job the windows still missing.
+
+    `restated` tells of changed rows which those were that their own source had given otherwise before.
+    """
 
     new: int = 0
     changed: int = 0
     unchanged: int = 0
     refused: int = 0
+    restated: list[Restated] = field(default_factory=list)
     missing: dict[int, list[Window]] = field(default_factory=dict)
 
 

@@ -200,6 +200,8 @@ class RecoveryManager:
                 for job, page in happening.pages:
                     job.bring(page)
                     self._tell(_progress(job, page))
+                for restated in happening.stored.restated:
+                    self._tell(restated)
                 for job in happening.ended:
                     self._settle(job, happening.stored.missing.get(job.id))
             case _Learned(job):
@@ -300,4 +302,5 @@ class RecoveryManager:
 
 def _progress(job: OpenJob, page: Page) -> PageStored:
     absent = [(part.window.start, part.window.end) for part in page.absent if not part.quiet]
-    return PageStored(str(job.series), page.batch.source, len(page.batch.rows), len(page.refused), tuple(absent))
+    rows = int((page.batch.rows["open_time"] >= job.row.start_ms).sum())  # those before were known, and looked at again
+    return PageStored(str(job.series), page.batch.source, rows, len(page.refused), tuple(absent))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fetcher.values import Seconds
+from fetcher.values import Age, Seconds
 
 
 class Section(BaseModel):
@@ -20,6 +20,18 @@ class Run(Section):
 
     workers: int = Field(default=8, ge=1, le=256)
     time_budget: Seconds = 50.0
+
+
+class Keep(Section):
+    """How long records are kept that nothing depends on any more (seconds; None: for ever), and how many at most."""
+
+    jobs: Age = 7 * 86400.0
+    runs: Age = 90 * 86400.0
+    audit_log: Age = 1825 * 86400.0
+    revisions: Age = 730 * 86400.0
+    revisions_rows: int | None = Field(default=1_000_000, ge=1_000)
+    quarantine: Age = 365 * 86400.0
+    quarantine_rows: int | None = Field(default=200_000, ge=1_000)
 
 
 class Logging(Section):
