@@ -1,4 +1,8 @@
-"""Housekeeping: once a day what nothing depends on any more is pruned, by age and by number of rows."""
+"""Housekeeping: once a day what nothing depends on any more is pruned, by age and by number of rows.
+
+An SQLite file is not shrunk by it: free pages are used again by what comes next, so that it stops growing. PostgreSQL's
+autovacuum does the same.
+"""
 
 from __future__ import annotations
 

@@ -68,6 +68,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "series": "what a run brought of a series that got something or lacks something",
         "run_ended": "a run ended",
         "pruned": "old rows were deleted",
+        "exposed": "a file with a secret can be read by others",
     }
 )
 """Every `event`."""
