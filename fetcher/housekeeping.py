@@ -1,7 +1,7 @@
 """Housekeeping: once a day what nothing depends on any more is pruned, by age and by number of rows.
 
-An SQLite file is not shrunk by it: free pages are used again by what comes next, so that it stops growing. PostgreSQL's
-autovacuum does the same.
+An SQLite file is not shrunk by it: free pages are used again by what comes next, so that it stops growing; auto_vacuum
+would move pages at each commit. PostgreSQL's autovacuum does the same.
 """
 
 from __future__ import annotations

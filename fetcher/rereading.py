@@ -1,4 +1,7 @@
-"""Reading again: once a day the newest closed candles of each series, since exchanges restate some of them later."""
+"""Reading again: once a day the newest closed candles of each series, since exchanges restate some of them later.
+
+No kind of job: nothing is missing, and a run may end without it. A request or two a series and day.
+"""
 
 from __future__ import annotations
 
