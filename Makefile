@@ -17,10 +17,10 @@ COMPILE_PINS = $(PY) -m uv pip compile pyproject.toml --upgrade --quiet --univer
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check bench acceptance install lock clean
+.PHONY: help run demo test check bench acceptance install lock audit-pins clean
 
 help: ## what can be made
-	@awk -F ': .*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "make run ARGS='status' runs a command (put quotes inside for words with blanks), CONFIG=FILE another configuration."
 	@echo "When anything fails make itself ends with 2; make run prints the program's own exit code."
@@ -53,6 +53,10 @@ lock: $(DEV_STAMP) ## the newest versions that pyproject.toml allows, pinned ane
 	@$(PIP) uv
 	@$(COMPILE_PINS) --output-file requirements.txt
 	@$(COMPILE_PINS) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+audit-pins: $(DEV_STAMP) ## are there known weaknesses in the pinned packages; asks the internet
+	@$(PIP) pip-audit
+	@$(PY) -m pip_audit --no-deps --disable-pip --progress-spinner off --requirement requirements-dev.txt
 
 clean: ## removes .venv and caches, never a database
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

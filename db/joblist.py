@@ -1,4 +1,4 @@
-"""The job queue as people see it: counts, lists, retry, cancel, and clearing old rows. Times are ms UTC."""
+"""The job queue as people see it: counts, lists, retry, cancel. Times are ms UTC."""
 
 from __future__ import annotations
 
@@ -59,22 +59,18 @@ def count_done(conn: Connection, priorities: Sequence[int], since_ms: int) -> in
     return found
 
 
-def retry(conn: Connection, ids: Sequence[int] | None, now_ms: int) -> int:
-    """Queue failed or delayed jobs for now, with their attempts forgotten; None = all such. How many."""
+def retry(conn: Connection, ids: Sequence[int] | None, now_ms: int) -> list[JobRow]:
+    """Queue failed or delayed jobs for now, with their attempts forgotten; None = all such. Those that it was."""
     change = update(jobs).where(or_(_c.status == FAILED, (_c.status == QUEUED) & (_c.not_before > now_ms)))
     if ids is not None:
         change = change.where(_c.id.in_(ids))
-    return conn.execute(change.values(status=QUEUED, not_before=now_ms, attempts=0, updated_ms=now_ms)).rowcount
+    change = change.values(status=QUEUED, not_before=now_ms, attempts=0, updated_ms=now_ms)
+    return as_jobs(conn.execute(change.returning(*columns())))
 
 
-def cancel(conn: Connection, ids: Sequence[int] | None) -> int:
-    """Delete queued jobs; None = all of them. How many. What stays wanted and missing is planned again by a run."""
+def cancel(conn: Connection, ids: Sequence[int] | None) -> list[JobRow]:
+    """Delete queued jobs; None = all of them. Those that it was: what stays wanted and missing a run plans again."""
     change = delete(jobs).where(_c.status == QUEUED)
     if ids is not None:
         change = change.where(_c.id.in_(ids))
-    return conn.execute(change).rowcount
-
-
-def prune(conn: Connection, before_ms: int) -> int:
-    """Delete jobs done before `before_ms`; how many. Coverage, not the queue, is the record of what was done."""
-    return conn.execute(delete(jobs).where(_c.status == DONE, _c.updated_ms < before_ms)).rowcount
+    return as_jobs(conn.execute(change.returning(*columns())))

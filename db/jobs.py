@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 
-from db.joblist import cancel, count_done, counts, counts_by_series, listing, prune, retry
+from db.joblist import cancel, count_done, counts, counts_by_series, listing, retry
 from db.jobrows import DONE, FAILED, LEASED, QUEUED, JobRow, NewJob, Scope, as_jobs, columns, within
 from db.schema import jobs
 
@@ -46,7 +46,6 @@ __all__ = [
     "next_due",
     "open_windows",
     "owners",
-    "prune",
     "release",
     "renew",
     "requeue",

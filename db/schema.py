@@ -214,6 +214,7 @@ runs = Table(
     Column("outcome", String(20)),
     Column("exit_code", Integer),
     Column("summary", Text, comment="JSON"),
+    Column("log_id", String(12), comment="what marks its lines in the log"),
 )
 
 cache = Table(

@@ -187,6 +187,16 @@ def set_listing(
     return conn.execute(update(series).where(_s.id == series_id, _s.listed_ms.is_(None)).values(found)).rowcount > 0
 
 
+def reread_times(conn: Connection) -> dict[int, int | None]:
+    """When the newest closed candles of each series were last read again, by its id; None where that was never."""
+    return {number: ms for number, ms in conn.execute(select(_s.id, _s.reread_ms))}  # noqa: C416 (a Row is no pair)
+
+
+def set_reread(conn: Connection, ids: Sequence[int], now_ms: int) -> None:
+    """Note that the newest closed candles of these series were read again."""
+    conn.execute(update(series).where(_s.id.in_(ids)).values(reread_ms=now_ms))
+
+
 def set_closed_until(conn: Connection, closed: Mapping[int, int]) -> None:
     """Move on the first slot not proven closed yet, by series id; never moves back."""
     if closed:

@@ -30,7 +30,10 @@ class LockHolder:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run of the program; the last four are empty while it goes on (or was killed)."""
+    """One run of the program; how it ended is empty while it goes on (or was killed).
+
+    `log_id` marks its lines in the log.
+    """
 
     id: int
     kind: str
@@ -40,6 +43,7 @@ class RunRow:
     ended_ms: int | None
     outcome: str | None
     exit_code: int | None
+    log_id: str | None = None
     summary: dict[str, Any] | None = None
 
 
@@ -91,9 +95,11 @@ def lock_holder(conn: Connection, name: str) -> LockHolder | None:
     return None if row is None else LockHolder(row[0], row[1])
 
 
-def run_start(conn: Connection, kind: str, host: str, pid: int, now_ms: int) -> int:
+def run_start(
+    conn: Connection, kind: str, host: str, pid: int, now_ms: int, log_id: str | None = None
+) -> int:  # fmt: skip
     """Record that a run begins; its id."""
-    started = {"kind": kind, "host": host, "pid": pid, "started_ms": now_ms}
+    started = {"kind": kind, "host": host, "pid": pid, "started_ms": now_ms, "log_id": log_id}
     run_id: int = conn.execute(insert(runs).values(started).returning(runs.c.id)).scalar_one()
     return run_id
 
@@ -113,8 +119,3 @@ def recent_runs(conn: Connection, limit: int = 10) -> list[RunRow]:
         replace(RunRow(*fields), summary=None if text is None else json.loads(text))
         for *fields, text in map(tuple, conn.execute(query))
     ]
-
-
-def prune_runs(conn: Connection, before_ms: int) -> int:
-    """Delete the record of runs begun before `before_ms`; how many."""
-    return conn.execute(delete(runs).where(runs.c.started_ms < before_ms)).rowcount

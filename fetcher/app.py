@@ -16,18 +16,22 @@ from fetcher.clients import client_class
 from fetcher.clients.binance_archive import BinanceArchiveClient
 from fetcher.clock import ServerClock, Stop
 from fetcher.events import Hooks
+from fetcher.housekeeping import Housekeeping
 from fetcher.jobqueue import JobQueue, own_name
 from fetcher.line import SourceLine
+from fetcher.masking import hide
 from fetcher.memory import keep_flat
 from fetcher.model import MINUTE
 from fetcher.pipeline import CryptoDataFetcher
 from fetcher.planning import Planning
 from fetcher.recovery import RecoveryManager
+from fetcher.rereading import Rereader
 from fetcher.resilience.budget import Budget, Unlimited
 from fetcher.resilience.gate import Gate, Outlook
 from fetcher.resilience.health import Health
 from fetcher.router import APIRouter
 from fetcher.runbook import RunBook
+from fetcher.secrecy import secrets_of
 from fetcher.settling import Settling
 from fetcher.steps import JobSteps
 from fetcher.storage import Storage
@@ -80,6 +84,7 @@ def build(
     candles are asked for only when their sources should have them, as somebody does who waits for closes.
     """
     keep_flat()
+    hide(secrets_of(config))
     stop, hooks = (Stop(clock), Hooks()) if instead_of is None else (instead_of.stop, instead_of.hooks)
     health, owner = Health(), own_name()
     engine = open_engine(config.database_url, stop=stop)
@@ -93,18 +98,23 @@ def build(
     storage, validator = Storage(engine), DataValidator()
     queue = JobQueue(engine, router, clock, owner)
     archive = ArchiveReader(archives, router, validator)
-    steps = JobSteps(Asker(router, validator, storage), archive, storage, queue, clock)
+    asker = Asker(router, validator, storage)
+    steps = JobSteps(asker, archive, storage, queue, clock)
     recovery = RecoveryManager(steps, storage, queue, clock, stop, config.run.workers, hooks.tell)
     settling = Settling(engine, clock, config.daemon.settle if settle else None)
     planning = Planning(engine, clock, router, archive, hooks.tell, settling.ms)
-    book = RunBook(engine, clock, lines, owner)
+    book = RunBook(engine, clock, lines, owner, hooks.tell, Housekeeping(engine, clock, config.keep, hooks.tell).tidy)
+    rereader = Rereader(engine, asker, storage, router, clock, hooks.tell)
 
-    def cross_check(some: Sequence[Series], seconds: float) -> None:
+    def check(some: Sequence[Series], seconds: float) -> None:
+        until = clock.elapsed() + seconds
+        rereader.reread(some, until)
+        seconds = until - clock.elapsed()
         checked = sample(router, engine, some, clock, clock.now_ms(), seconds)
         if checked is not None:
             hooks.tell(checked)
 
-    fetcher = CryptoDataFetcher(engine, clock, book, queue, planning, recovery, config.series(), cross_check)
+    fetcher = CryptoDataFetcher(engine, clock, book, queue, planning, recovery, config.series(), check)
     return App(config, clock, stop, hooks, engine, manager, router, lines, planning, archive, settling, fetcher)
 
 

@@ -12,6 +12,7 @@ from fetcher.listing import Listing, find_listing
 from fetcher.model import CandleBatch, Window
 from fetcher.page import Page
 from fetcher.proving import Prover
+from fetcher.resilience.retry import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,13 +36,17 @@ class Asker:
         self._judge = Judge(router, validator)
         self._prover = Prover(router, self._judge, storage)
 
-    def page(self, series: Series, window: Window, above: int | None = None, only: str | None = None) -> Page:
+    def page(
+        self, series: Series, window: Window, above: int | None = None, only: str | None = None, *, tries: int = TRIES
+    ) -> Page:
         """The candles of a window of at most one page, judged; raises what the router raises.
 
         Asks the source `only`, or those before the rank `above`. What lies beyond a source's reach, or did not come
         any more, is not in the page.
         """
-        served = self._router.candles(series, window.start, window.end, only=only, above=above, partly=True)
+        served = self._router.candles(
+            series, window.start, window.end, only=only, above=above, partly=True, tries=tries
+        )
         asked = served.window or window
         rows, refused = self._judge.page(series, asked, served)
         closed = None if served.proven_ms is None else series.grid.floor(served.proven_ms)

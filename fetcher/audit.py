@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from db.audit_log import Hand
     from db.intervals import Interval
     from fetcher.audit_counts import Asked
     from fetcher.audit_deep import Disagreement
@@ -47,6 +48,7 @@ PARENT_DISAGREES = "parent_disagrees"  # the source's own timeframes do not add 
 
 _REPAIRED = {ROWS_MISSING, ROWS_OF_OTHERS, ROWS_IN_ABSENT, COUNT_WRONG, COVERAGE_OVERLAPS}
 _EVER = Window(-(2**62), 2**62)
+_MOST_NOTED = 100  # findings of a series, in the record of repairs
 _CHUNK_SLOTS = 50_000  # open times held in memory at once
 
 
@@ -67,11 +69,13 @@ class AuditReport:
         return all(finding.repaired or finding.kind == PARENT_DISAGREES for finding in self.findings)
 
 
-def audit(engine: Engine, all_series: Sequence[Series], *, repair: bool = False, deep: bool = False) -> AuditReport:
+def audit(
+    engine: Engine, all_series: Sequence[Series], *, repair: bool = False, deep: bool = False, by: Hand | None = None
+) -> AuditReport:
     """Compare coverage with the candles; `repair` makes it true again, `deep` also adds children up against parents.
 
     Deletes no candle: what coverage claims wrongly is taken back, and the next plan fetches just that. One transaction
-    for each series repaired. Raises DatabaseProblem where the database cannot be used.
+    for each series repaired, in which it is noted `by` whom. Raises DatabaseProblem where the database cannot be used.
     """
     found: list[Finding] = []
     with reading(engine) as conn:
@@ -81,7 +85,7 @@ def audit(engine: Engine, all_series: Sequence[Series], *, repair: bool = False,
             found += _examine(conn, series, covered.get(series.id, ()), numbers)
         sums = [_told(each) for each in disagreements(conn, known, covered)] if deep else []
     if repair:
-        found = [finding for series in known for finding in _repaired(engine, series, found)]
+        found = [finding for series in known for finding in _repaired(engine, series, found, by)]
     return AuditReport((*found, *sums))
 
 
@@ -92,7 +96,7 @@ def _as_stored(conn: Connection, all_series: Sequence[Series]) -> list[Series]:
 
 
 @retried
-def _repaired(engine: Engine, series: Series, found: Sequence[Finding]) -> list[Finding]:
+def _repaired(engine: Engine, series: Series, found: Sequence[Finding], by: Hand | None) -> list[Finding]:
     """What was found of one series, repaired where that can be; looked at again first, now that nobody else writes."""
     mine = [finding for finding in found if finding.series.id == series.id]
     if not any(finding.repairable for finding in mine):
@@ -114,6 +118,9 @@ def _repaired(engine: Engine, series: Series, found: Sequence[Finding]) -> list[
         for interval in intervals:
             if interval.start_ms in recounted:
                 coverage.cover(conn, series.id, [replace(interval, rows=recounted[interval.start_ms])], slots)
+        changed = [f"{each.kind}: {each.message}" for each in mine if each.repairable]
+        if by is not None and changed:
+            by.note(conn, series=str(series), count=len(changed), findings=changed[:_MOST_NOTED])
     return [replace(finding, repaired=finding.repairable) for finding in mine]
 
 

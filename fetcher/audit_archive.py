@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from db.archive_files import ArchiveFileRow
+    from db.audit_log import Hand
     from fetcher.archive import ArchiveReader
     from fetcher.model import Series
 
@@ -40,18 +41,19 @@ class _Read:
 
 
 def republished(
-    archive: ArchiveReader, engine: Engine, all_series: Sequence[Series], *, repair: bool = False
-) -> tuple[int, list[Finding]]:
+    archive: ArchiveReader, engine: Engine, all_series: Sequence[Series], *, repair: bool = False,
+    by: Hand | None = None,
+) -> tuple[int, list[Finding]]:  # fmt: skip
     """Ask for the checksum of every file that was read: how many there are, and what is not as it was then.
 
     With `repair` what the file was the proof of is no longer covered: the next run reads it again, and what changed
-    goes to `revisions`. One small request a file. Raises Stopped.
+    goes to `revisions`. One small request a file; `by` whom it is repaired is kept. Raises Stopped.
     """
     files = _files(engine, all_series, archive)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         compared = zip(files, pool.map(lambda file: _compared(archive, file), files), strict=True)
         found = [(file, finding) for file, finding in compared if finding is not None]
-    return len(files), [_repaired(engine, *each) if repair and each[1].repairable else each[1] for each in found]
+    return len(files), [_repaired(engine, *each, by) if repair and each[1].repairable else each[1] for each in found]
 
 
 def _files(engine: Engine, all_series: Sequence[Series], archive: ArchiveReader) -> list[_Read]:
@@ -84,7 +86,7 @@ def _finding(file: _Read, kind: str, text: str) -> Finding:
 
 
 @retried
-def _repaired(engine: Engine, file: _Read, finding: Finding) -> Finding:
+def _repaired(engine: Engine, file: _Read, finding: Finding, by: Hand | None) -> Finding:
     """Take back what is covered by the archive in the file's time, and what is noted of the file.
 
     Else one that was noted to lack candles would be left alone, and one that is not needed any more be found for ever.
@@ -101,4 +103,6 @@ def _repaired(engine: Engine, file: _Read, finding: Finding) -> Finding:
             if part and interval.route == "archive":
                 coverage.erase(connection, series.id, part.start, part.end, slots)
         archive_files.forget(connection, series.id, file.row.name)
+        if by is not None:
+            by.note(connection, series=str(series), count=1, findings=[f"{finding.kind}: {finding.message}"])
     return replace(finding, repaired=True)

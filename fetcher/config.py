@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
+from fetcher.credentials import credential
 from fetcher.errors import ConfigError
-from fetcher.sections import Alerts, Daemon, Goals, Logging, Metrics, Run, Section
+from fetcher.sections import Alerts, Daemon, Goals, Keep, Logging, Metrics, Run, Section
 from fetcher.values import (
     BaseUrl,
+    Files,
     MarketId,
     Proxies,
     Seconds,
@@ -66,6 +68,7 @@ class CoinGeckoSource(Section):
     client: Literal["coingecko"]
     base_url: BaseUrl | None = None
     api_key_env: Variables = ()
+    api_key_file: Files = ()
     plan: Literal["keyless", "demo", "pro"] = "keyless"
     weight_per_minute: int | None = Field(default=None, ge=1, le=100_000)
     timeout: Seconds = 15.0
@@ -74,11 +77,19 @@ class CoinGeckoSource(Section):
 
     @model_validator(mode="after")
     def _check_key(self) -> CoinGeckoSource:
-        if self.plan == "keyless" and self.api_key_env:
-            raise ValueError("api_key_env needs plan: demo or plan: pro, whichever the key is for")
-        if self.plan != "keyless" and not self.api_key_env:
-            raise ValueError(f"plan {self.plan} needs a key; name its environment variable in api_key_env")
+        if self.plan == "keyless" and self.key_names:
+            key = "api_key_env" if self.api_key_env else "api_key_file"
+            raise ValueError(f"{key} needs plan: demo or plan: pro, whichever the key is for")
+        if self.plan != "keyless" and not self.key_names:
+            raise ValueError(
+                f"plan {self.plan} needs a key; name its environment variable in api_key_env, or a file in api_key_file"
+            )
         return self
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The variables and the files (by absolute path) that hold its keys; see fetcher/clients/keys.py."""
+        return (*self.api_key_env, *self.api_key_file)
 
 
 class YahooSource(Section):
@@ -117,6 +128,13 @@ class Config(Section):
     metrics: Metrics = Metrics()
     goals: Goals = Goals()
     alerts: Alerts = Alerts()
+    keep: Keep = Keep()
+    _url_from_environment: bool = PrivateAttr(default=False)
+
+    @property
+    def url_from_environment(self) -> bool:
+        """Whether `database_url` came from outside the file."""
+        return self._url_from_environment
 
     @model_validator(mode="after")
     def _check_markets(self) -> Config:
@@ -181,7 +199,7 @@ def found_config() -> Path:
 
 
 def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read and check a configuration file; FETCHER_DATABASE_URL wins over its `database_url`.
+    """Read and check a configuration file; FETCHER_DATABASE_URL (or systemd's credential) wins over `database_url`.
 
     Raises ConfigError with one sentence that names the file and the key.
     """
@@ -203,7 +221,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         config = Config.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error)}") from None
-    from_environment = environment.get("FETCHER_DATABASE_URL")
+    from_environment = environment.get("FETCHER_DATABASE_URL") or credential("FETCHER_DATABASE_URL", environment)
     url = from_environment or config.database_url
     if not re.match(r"\w+(\+\w+)?://", url):  # not repeated: it may hold a password
         where = "FETCHER_DATABASE_URL" if from_environment else f"{path}: database_url"
@@ -212,7 +230,10 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         "metrics": _beside(path, config.metrics, "textfile"),
         "alerts": _beside(path, config.alerts, "to_file", "ping_url_file"),
     }
-    return config.model_copy(update={"database_url": _absolute(url, path), **beside})
+    sources = {name: _with_absolute_files(source, path) for name, source in config.sources.items()}
+    loaded = config.model_copy(update={"database_url": _absolute(url, path), "sources": sources, **beside})
+    loaded._url_from_environment = bool(from_environment)  # noqa: SLF001 (frozen for everybody else)
+    return loaded
 
 
 _PLAIN_WORDS = {
@@ -265,6 +286,14 @@ def _beside(config_path: Path, section: S, *keys: str) -> S:
     return section.model_copy(
         update={key: folder / path for key in keys if (path := getattr(section, key)) is not None}
     )
+
+
+def _with_absolute_files(source: SourceSettings, config_path: Path) -> SourceSettings:
+    """The same source, its files named from the configuration's folder on."""
+    if source.client != "coingecko" or not source.api_key_file:
+        return source
+    files = tuple(str(config_path.resolve().parent / Path(file).expanduser()) for file in source.api_key_file)
+    return source.model_copy(update={"api_key_file": files})
 
 
 def _absolute(url: str, config_path: Path) -> str:

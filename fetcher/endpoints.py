@@ -114,7 +114,7 @@ def unreachable(states: Iterable[EndpointState], sources: Sequence[str]) -> Endp
 
 def ways_of(settings: SourceSettings) -> tuple[Way, ...]:
     """The proxies and keys by which a source is asked."""
-    return ways(settings.proxy, settings.api_key_env if settings.client == "coingecko" else ())
+    return ways(settings.proxy, settings.key_names if settings.client == "coingecko" else ())
 
 
 def _way_in(row: EndpointRow, settings: SourceSettings) -> Way | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fetcher.masking import masked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,6 +33,9 @@ class SourceError(FetcherError):
     """
 
     record: object | None = None
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(masked(message))  # it goes to tables, logs and terminals, and may repeat what a source said
 
 
 class RetryableError(SourceError):

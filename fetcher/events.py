@@ -93,7 +93,56 @@ class CrossChecked:
     message: str
 
 
-Fact = Attempt | Planned | PageStored | TailRead | JobEnded | CrossChecked
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """A source gave other values for closed candles of its own that were stored: how many, and between which opens."""
+
+    series: str
+    source: str
+    rows: int
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Rows that nothing depended on any more are gone: how many of which table."""
+
+    tables: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunBegan:
+    """A run of this process began; `log_id` marks its lines in the log, and its row in the table `runs`."""
+
+    log_id: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLeft:
+    """What a run left of a series: slots missing, jobs waiting and given up, and their last error."""
+
+    series: str
+    missing: int
+    waiting: int
+    failed: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A run of this process ended, in `seconds` of the program's clock; `series` is empty where it broke off."""
+
+    kind: str
+    outcome: str
+    exit_code: int
+    missing: int | None
+    seconds: float
+    series: tuple[SeriesLeft, ...]
+
+
+Fact = Attempt | Planned | PageStored | TailRead | JobEnded | CrossChecked | Restated | Pruned | RunBegan | RunEnded
 Listener = Callable[[Fact], None]
 
 

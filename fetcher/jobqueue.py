@@ -21,6 +21,7 @@ from db.locks import PLAN, alone
 from db.retrying import retried
 from fetcher.errors import AuthenticationFailed, CannotServe, RateLimited, SourceDown, UnknownSymbol
 from fetcher.healing import healers, mark_unserved
+from fetcher.masking import masked
 from fetcher.model import Series, Timeframe, Window
 
 if TYPE_CHECKING:
@@ -219,6 +220,7 @@ class JobQueue:
     def end(self, job_id: int, status: str, error: str | None, *, not_before: int, attempts: int | None) -> None:
         """Write down how a job left: done, queued again at `not_before`, or failed."""
         now = self._clock.now_ms()
+        error = None if error is None else masked(error)  # of a library's exception, too
         with writing(self._engine) as connection:
             if status == jobs.DONE:
                 jobs.finish(connection, job_id, now)

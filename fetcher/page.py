@@ -9,6 +9,7 @@ from fetcher.events import PageStored, TailRead
 from fetcher.model import Window
 
 if TYPE_CHECKING:
+    from fetcher.events import Restated
     from fetcher.filenotes import FileNote
     from fetcher.healing import Healer
     from fetcher.model import CandleBatch, Series
@@ -40,12 +41,11 @@ class Page:
     since_close_ms: int | None = None  # by the same clock: how long before the question went there that was
     file: FileNote | None = None  # of an archive's file: what is to be noted of it
 
-    def told(self) -> PageStored:
-        """What is told of it once it is committed."""
+    def told(self, since_ms: int) -> PageStored:
+        """What is told of it once it is committed; rows before `since_ms` were known, and are looked at again."""
+        rows = int((self.batch.rows["open_time"] >= since_ms).sum())
         absent = [(part.window.start, part.window.end) for part in self.absent if not part.quiet]
-        return PageStored(
-            str(self.batch.series), self.batch.source, len(self.batch.rows), len(self.refused), tuple(absent)
-        )
+        return PageStored(str(self.batch.series), self.batch.source, rows, len(self.refused), tuple(absent))
 
     def tail_read(self) -> TailRead:
         """What it says of the newest candles of its series."""
@@ -68,12 +68,16 @@ class Page:
 
 @dataclass(slots=True)
 class Stored:
-    """What a commit did: rows new, changed and already there, and per closed job the windows still missing."""
+    """What a commit did: rows new, changed and already there, and per closed job the windows still missing.
+
+    `restated` tells of changed rows which those were that their own source had given otherwise before.
+    """
 
     new: int = 0
     changed: int = 0
     unchanged: int = 0
     refused: int = 0
+    restated: list[Restated] = field(default_factory=list)
     missing: dict[int, list[Window]] = field(default_factory=dict)
 
 

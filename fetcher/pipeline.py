@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PLANNING_SECONDS, WORKING_SECONDS = 2.0, 0.5  # on the wall, that a step has for each at least: else it comes to nothing
 LOOK_SECONDS = 1.0  # between looks of a worker that stays into an empty queue
-CROSS_CHECK_SECONDS = 10.0  # of its budget that a run must have left to compare a few candles with another source
+CHECK_SECONDS = 10.0  # of its budget that a run must have left to look at candles again that it has
 
 
 class CryptoDataFetcher:
@@ -43,7 +43,7 @@ class CryptoDataFetcher:
     def __init__(
         self, engine: Engine, clock: Clock, book: RunBook, queue: JobQueue, planning: Planning,
         recovery: RecoveryManager, wanted: Sequence[WantedSeries],
-        cross_check: Callable[[Sequence[Series], float], None],
+        check: Callable[[Sequence[Series], float], None],
     ) -> None:  # fmt: skip
         self._engine = engine
         self._clock = clock
@@ -52,8 +52,8 @@ class CryptoDataFetcher:
         self._planning = planning
         self._recovery = recovery
         self._wanted = wanted
-        self._cross_check = cross_check
         self._ours: Sequence[Series] = ()
+        self._check = check
 
     def run(self, time_budget: float) -> RunResult:
         """One bare run within `time_budget` seconds; raises RunLocked while another one is under way."""
@@ -146,9 +146,15 @@ class CryptoDataFetcher:
         self._work(plan, scope, all_series, deadline, planned=planned)
         late = self._clock.elapsed() >= deadline
         left = deadline - self._clock.elapsed()
-        if left > CROSS_CHECK_SECONDS:
-            self._cross_check([series for series in all_series if series.closed_until_ms is not None], left)
+        if left > CHECK_SECONDS:
+            self._check(self._fetched(all_series), left)
         return read_result(self._engine, [(series, None) for series in all_series], timed_out=late)
+
+    def _fetched(self, all_series: Sequence[Series]) -> list[Series]:
+        """Those of which anything is closed, as they stand after the work."""
+        with reading(self._engine) as connection:
+            now = {row.id: row for row in series_rows.read_series(connection)}
+        return [as_series(now[s.id]) for s in all_series if now[s.id].closed_until_ms is not None]
 
     def _backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
         all_series = [series for series, _ in asked]

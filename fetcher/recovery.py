@@ -196,9 +196,11 @@ class RecoveryManager:
                 self._flying -= len(happening.pages)
                 for job, page in happening.pages:
                     job.bring(page)
-                    self._tell(page.told())
+                    self._tell(page.told(job.row.start_ms))
                     if job.row.kind == TAIL:
                         self._tell(page.tail_read())
+                for restated in happening.stored.restated:
+                    self._tell(restated)
                 for job in happening.ended:
                     self._schedule(self._open.settle(job, happening.stored.missing.get(job.id)))
             case _Learned(job):

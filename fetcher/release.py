@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from db.audit_log import Hand
     from db.quarantine import Quarantined
     from fetcher.model import Rows, Series
 
@@ -45,18 +46,22 @@ class Released:
     message: str
 
 
-def release(engine: Engine, all_series: Sequence[Series], ids: Sequence[int], now_ms: int) -> list[Released]:
+def release(
+    engine: Engine, all_series: Sequence[Series], ids: Sequence[int], now_ms: int, by: Hand | None = None
+) -> list[Released]:
     """Store quarantined rows by their ids after all, each in one transaction with its coverage; says what came of each.
 
     Replaces a candle of a worse source, keeping its values in `revisions`; never one of a better or the same source,
-    which passed every check that this row failed.
+    which passed every check that this row failed. `by` whom it is done is kept.
     """
     by_id = {series.id: series for series in all_series}
-    return [_release_one(engine, by_id, quarantine_id, now_ms) for quarantine_id in ids]
+    return [_release_one(engine, by_id, quarantine_id, now_ms, by) for quarantine_id in ids]
 
 
 @retried
-def _release_one(engine: Engine, by_id: Mapping[int, Series], quarantine_id: int, now_ms: int) -> Released:
+def _release_one(
+    engine: Engine, by_id: Mapping[int, Series], quarantine_id: int, now_ms: int, by: Hand | None
+) -> Released:
     try:
         with writing(engine) as conn:
             row = quarantine.get(conn, quarantine_id)
@@ -72,6 +77,9 @@ def _release_one(engine: Engine, by_id: Mapping[int, Series], quarantine_id: int
                 raise NotReleasable(f"row {quarantine_id} was released already, at {format_utc(row.released_ms)}")
             rows = candle_of(row, series)
             _store(conn, row, series, rows, now_ms)
+            if by is not None:
+                slot = format_utc(int(rows["open_time"][0]))
+                by.note(conn, id=row.id, series=str(series), open_time=slot, reason=row.reason)
     except NotReleasable as refusal:
         return Released(quarantine_id, ok=False, message=str(refusal))
     return Released(quarantine_id, ok=True, message=f"{series} {format_utc(int(rows['open_time'][0]))} stored")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from db import breakers, health, jobs, series, state
+from db import breakers, health, series, state
 from db.engine import writing
 from db.retrying import retried
 from fetcher.errors import RunLocked
+from fetcher.events import RunBegan, RunEnded, SeriesLeft
 from fetcher.jobqueue import is_dead, is_of_this_host
-from fetcher.model import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,13 +23,12 @@ if TYPE_CHECKING:
 
     from db.breakers import Tally
     from fetcher.clock import Clock
+    from fetcher.events import Fact
     from fetcher.line import SourceLine
     from fetcher.resilience.health import HourOf
     from fetcher.results import RunResult
 
 RUN_LOCK = "run"
-KEPT_JOBS_MS = 7 * DAY  # of jobs that are done: what they did is in coverage
-KEPT_RUNS_MS = 90 * DAY
 LOCK_SECONDS = 900.0  # a run killed on another host frees the lock after this; one killed on this host at once
 SUSPENDED_SECONDS = 86_400.0  # for which one that lives on this host keeps it beyond; longer it hangs
 
@@ -35,11 +36,16 @@ SUSPENDED_SECONDS = 86_400.0  # for which one that lives on this host keeps it b
 class RunBook:
     """The record of runs in the database, and the lock that keeps bare runs and daemons apart."""
 
-    def __init__(self, engine: Engine, clock: Clock, lines: Sequence[SourceLine], owner: str) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, lines: Sequence[SourceLine], owner: str, tell: Callable[[Fact], None],
+        tidy: Callable[[], None],
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._clock = clock
         self._lines = lines
         self._owner = owner
+        self._tell = tell
+        self._tidy = tidy
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -85,29 +91,35 @@ class RunBook:
                 state.lock_acquire(connection, RUN_LOCK, self._owner, now, now + int(LOCK_SECONDS * 1000))
 
     def recorded(self, kind: str, do: Callable[[], RunResult]) -> RunResult:
-        """Run `do` and write down how it went; a run without an end in the record was killed."""
-        run_id = self._started(kind)
-        outcome, exit_code, missing = "failed", 1, None
+        """Run `do` and write down how it went; a run without an end in the record was killed.
+
+        Then, once a day, what nothing depends on any more is pruned.
+        """
+        log_id, began = secrets.token_hex(3), self._clock.elapsed()
+        run_id = self._started(kind, log_id)
+        self._tell(RunBegan(log_id, kind))
+        ended = RunEnded(kind, "failed", 1, None, 0.0, ())
         try:
             result = do()
-            outcome, exit_code, missing = result.outcome.name.lower(), result.exit_code, result.missing
-            return result
+            ended = _told(kind, result)
         finally:
             self.flush()
-            self._finished(run_id, outcome, exit_code, missing)
+            self._finished(run_id, ended.outcome, ended.exit_code, ended.missing)
+            self._tell(replace(ended, seconds=self._clock.elapsed() - began))
+        self._tidy()
+        return result
 
     @retried
-    def _started(self, kind: str) -> int:
+    def _started(self, kind: str, log_id: str) -> int:
         with writing(self._engine) as connection:
-            return state.run_start(connection, kind, socket.gethostname(), os.getpid(), self._clock.now_ms())
+            now = self._clock.now_ms()
+            return state.run_start(connection, kind, socket.gethostname(), os.getpid(), now, log_id)
 
     @retried
     def _finished(self, run_id: int, outcome: str, exit_code: int, missing: int | None) -> None:
         with writing(self._engine) as connection:
             now = self._clock.now_ms()
             state.run_finish(connection, run_id, outcome, exit_code, {"missing": missing}, now)
-            jobs.prune(connection, now - KEPT_JOBS_MS)
-            state.prune_runs(connection, now - KEPT_RUNS_MS)
 
     def flush_when_due(self) -> None:
         """`flush`, but at most every half minute: costs nothing in between, so that it may be called all the time."""
@@ -117,6 +129,11 @@ class RunBook:
     def flush(self) -> None:
         """Write down how endpoints did and how far clocks are proven, so far."""
         write_health(self._engine, self._clock, self._lines)
+
+
+def _told(kind: str, result: RunResult) -> RunEnded:
+    left = [SeriesLeft(str(e.series), e.missing, e.queued, e.failed, e.last_error) for e in result.series]
+    return RunEnded(kind, result.outcome.name.lower(), result.exit_code, result.missing, 0.0, tuple(left))
 
 
 def write_health(engine: Engine, clock: Clock, lines: Sequence[SourceLine]) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fetcher.values import Address, Bytes, PromFile, Quiet, Seconds, SecretFile, ShortSeconds, Variable, Variables
+from fetcher.values import Address, Age, Bytes, PromFile, Quiet, Seconds, SecretFile, ShortSeconds, Variable, Variables
 
 
 class Section(BaseModel):
@@ -30,6 +30,18 @@ class Daemon(Section):
 
     settle: ShortSeconds = 2.0
     jitter: ShortSeconds = 1.0
+
+
+class Keep(Section):
+    """How long records are kept that nothing depends on any more (seconds; None: for ever), and how many at most."""
+
+    jobs: Age = 7 * 86400.0
+    runs: Age = 90 * 86400.0
+    audit_log: Age = 1825 * 86400.0
+    revisions: Age = 730 * 86400.0
+    revisions_rows: int | None = Field(default=1_000_000, ge=1_000)
+    quarantine: Age = 365 * 86400.0
+    quarantine_rows: int | None = Field(default=200_000, ge=1_000)
 
 
 class Logging(Section):

@@ -12,7 +12,7 @@ from fetcher.errors import CannotServe, RateLimited, SourceDown, Stopped, Unknow
 from fetcher.gaps import pages
 from fetcher.lacking import Lack, by_witness, merged, with_neighbours
 from fetcher.model import Window
-from fetcher.planner import HEAL, RECHECK
+from fetcher.planner import HEAL, RECHECK, TAIL
 from fetcher.routes import cheapest
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fetcher.writer import OpenJob
 
 LEARN, PAGE, FILE, CONFIRM = "learn", "page", "file", "confirm"
+KNOWN_SLOTS = 3  # before a tail, that are looked at again
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,20 @@ class JobSteps:
             page = self._asker.page(series, window, only=task.source)
         else:
             above = None if task.source is None else series.sources.index(task.source) + 1
-            page = self._asker.page(series, window, above)
+            page = self._asker.page(series, self._with_known(job, window), above)
         job.lacks.append(Lack(page.asked or window, page.batch.source))
         return page
+
+    def _with_known(self, job: OpenJob, window: Window) -> Window:
+        """The window of a tail's first page with a few slots before it, as far as these cost no further request.
+
+        What an exchange restates of its newest closed candles comes with the next ones.
+        """
+        grid = job.series.grid
+        room = self._jobs.page_slots(job.series) - grid.count(window)
+        if job.row.kind != TAIL or window.start > job.row.start_ms or room <= 0:
+            return window
+        return Window(max(job.series.first_ms, grid.advance(window.start, -min(KNOWN_SLOTS, room))), window.end)
 
     def _proof(self, task: Task) -> Page:
         series, windows = task.job.series, task.windows

@@ -15,10 +15,12 @@ from db.revisions import keep_revisions
 from db.series import ensure_sources, source_ids
 from fetcher import neighbours
 from fetcher.covering import cover_absent, cover_stored
+from fetcher.events import Restated
 from fetcher.filenotes import spent, write
 from fetcher.gaps import GapDetector
 from fetcher.healing import unhealed
 from fetcher.lacking import forget, recall, remember
+from fetcher.masking import masked
 from fetcher.merging import decide
 from fetcher.model import Window
 from fetcher.page import Stored
@@ -185,6 +187,7 @@ class Storage:
             merge = decide(existing, page.batch.rows, source_id, ranks)
             if len(merge.replaced):
                 keep_revisions(connection, series.id, merge.replaced, now_ms, source_id)
+                stored.restated += _restated(series, source, merge.replaced[merge.replaced["source_id"] == source_id])
             if len(merge.write):
                 candles.insert(connection, series.id, source_id, merge.write, fresh=not len(existing))
             held.append(merge.held)
@@ -194,6 +197,13 @@ class Storage:
             stored.refused += len(page.refused)
         cover_stored(connection, series, np.concatenate(held), source_id, route)
         _keep_papers(connection, pages, source_id, now_ms)
+
+
+def _restated(series: Series, source: str, own: Rows) -> list[Restated]:
+    """What a source gave otherwise before, of ascending candles."""
+    if not len(own):
+        return []
+    return [Restated(str(series), source, len(own), int(own["open_time"][0]), int(own["open_time"][-1]))]
 
 
 def _inside(intervals: Iterable[Interval], window: Window) -> list[tuple[Interval, Window]]:
@@ -236,5 +246,5 @@ def _keep_papers(connection: Connection, pages: Sequence[Page], source_id: int, 
 
 def _quarantined(page: Page, refusal: Refused, source_id: int) -> quarantine.QuarantineRow:
     return quarantine.QuarantineRow(
-        page.batch.series.id, source_id, page.batch.route, refusal.open_time, refusal.reason, refusal.payload
+        page.batch.series.id, source_id, page.batch.route, refusal.open_time, refusal.reason, masked(refusal.payload)
     )

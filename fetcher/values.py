@@ -16,6 +16,7 @@ from fetcher.model import Timeframe
 from fetcher.quiet import QuietHours, parse_quiet_hours
 
 _LONGEST = 400 * 86400.0  # seconds; sockets and waits take no unbounded ones
+_SHORTEST_AGE, _LONGEST_AGE = 86400.0, 36500 * 86400.0  # seconds
 _LAST_START_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
 _LAST_PORT = 65_535
 DIRECT = "direct"  # stands for no proxy among proxies
@@ -40,6 +41,15 @@ def _size(value: object) -> int:
     if match is None:
         raise ValueError(f"{value!r} is not a size; write it like 500MB or 2GB")
     return int(float(match[1]) * _SIZES[match[2].upper()])
+
+
+def _age(value: object) -> float | None:
+    """How long something is kept, in seconds; null: for ever."""
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    age = None if match is None else float(match[1]) * _UNITS[match[2]]
+    if value is not None and (age is None or not _SHORTEST_AGE <= age <= _LONGEST_AGE):
+        raise ValueError(f"{value!r} is no age; write it like 7d or 730d (at least 1d), or null for ever")
+    return age
 
 
 def _start_ms(value: object) -> int:
@@ -131,6 +141,15 @@ def _secret_file(value: object) -> Path | None:
     return Path(value)
 
 
+def _files(value: object) -> tuple[str, ...]:
+    """The path of a file, or several; what is wrong is not repeated: it may be the key itself."""
+    listed = value if isinstance(value, (list, tuple)) else [] if value is None else some([value])
+    for each in listed:
+        if not isinstance(each, str) or not each.strip() or not each.isprintable():
+            raise ValueError("needs the path of a file that holds the key, or a list of them")
+    return tuple(distinct(list(listed)))
+
+
 def _has_host(url: str) -> bool:
     """Whether a URL names a host, and no port that cannot be."""
     try:
@@ -177,6 +196,7 @@ def some(value: list[Any]) -> list[Any]:
 
 Address = Annotated[tuple[str, int], BeforeValidator(_address)]
 PromFile = Annotated[Path, BeforeValidator(_prom_file)]
+Age = Annotated[float | None, BeforeValidator(_age)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, lt=_LONGEST)]
 ShortSeconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, le=45)]  # less than any candle lasts
 StartMs = Annotated[int, BeforeValidator(_start_ms)]
@@ -184,6 +204,7 @@ Symbol = Annotated[str, AfterValidator(_symbol)]
 TimeframeName = Annotated[Timeframe, BeforeValidator(_timeframe)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Proxies = Annotated[tuple[str | None, ...], BeforeValidator(_proxies)]
+Files = Annotated[tuple[str, ...], BeforeValidator(_files)]
 Variables = Annotated[tuple[str, ...], BeforeValidator(_variables)]
 Variable = Annotated[str | None, BeforeValidator(_variable)]
 SecretFile = Annotated[Path | None, BeforeValidator(_secret_file)]

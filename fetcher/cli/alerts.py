@@ -17,11 +17,11 @@ from db import alerts as rows
 from db.engine import reading
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.errors import ConfigError
-from fetcher.observe.alerts.targets import read_targets
 from fetcher.observe.alerts.telling import is_open
 from fetcher.observe.alerts.words import as_dict
 from fetcher.observe.progress import duration
 from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK
+from fetcher.targets import read_targets
 
 if TYPE_CHECKING:
     from db.alerts import AlertRow

@@ -17,6 +17,7 @@ from db.errors import DatabaseProblem
 from fetcher.audit import audit as examine
 from fetcher.audit_archive import NOT_ASKED, republished
 from fetcher.audit_cross import CrossFinding, CrossReport, cross
+from fetcher.cli.hand import hand
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.cli.signals import stopping
 from fetcher.jobqueue import as_series
@@ -26,6 +27,7 @@ from fetcher.standing import configured_series
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from db.audit_log import Hand
     from fetcher.app import App
     from fetcher.audit import AuditReport
     from fetcher.cli.invocation import Invocation
@@ -69,7 +71,7 @@ def audit(
         with reading(engine) as connection:
             all_series = [as_series(row) for row in series_rows.read_series(connection)]
         try:
-            report = examine(engine, all_series, repair=repair, deep=deep)
+            report = examine(engine, all_series, repair=repair, deep=deep, by=_hand(call))
         except OverflowError as error:  # written by another hand: the program stores nothing that it cannot read
             raise DatabaseProblem(
                 f"a row of `candles` holds a number that no candle can have ({error}); delete that row, then "
@@ -91,9 +93,13 @@ def audit(
     return 0 if report.sound and is_current and agrees is not False else 1
 
 
+def _hand(call: Invocation) -> Hand:
+    return hand(call, "audit --repair")
+
+
 def _archive(call: Invocation, *, repair: bool) -> tuple[int, list[Finding]]:
     def ask(program: App, known: Sequence[Series]) -> tuple[int, list[Finding]]:
-        return republished(program.archive, program.engine, known, repair=repair)
+        return republished(program.archive, program.engine, known, repair=repair, by=_hand(call))
 
     return _asking(call, ask)
 

@@ -4,7 +4,8 @@ JSON: `{"file", "database_url", "sources": [{"name", "client", "base_urls", "wei
 [{"symbol", "timeframe", "start_ms", "sources"}], "run": {"workers", "time_budget_seconds"}, "warnings": [sentence],
 "problems": [sentence]}`. `base_urls` is empty where the vendor's own hosts are asked, `weight_per_minute` null where it
 follows from exchange or plan, `proxies` holds host and port of each (null: without one); of ccxt also `exchange`, of
-coingecko `plan` and `api_key_env` (a name, several names, or null). `problems` are keys that are not there.
+coingecko `plan`, `api_key_env` (a name, several names, or null) and `api_key_file` (paths). `problems` are keys that
+are not there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from db.engine import checked_url
+from fetcher.cli.exposure import exposed, unencrypted
 from fetcher.cli.show import plain, put_json, put_table, utc
 from fetcher.cli.unfetched import later_starts
 from fetcher.cli.unserved import missing_keys, unoffered
@@ -21,10 +23,10 @@ from fetcher.clients.ccxt_library import check_exchange
 from fetcher.clients.ways import host_of
 from fetcher.endpoints import ways_of
 from fetcher.errors import ConfigError
-from fetcher.observe.alerts.targets import exposed, problems_of
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.observe.progress import duration
 from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK
+from fetcher.targets import problems_of
 
 if TYPE_CHECKING:
     from fetcher.cli.invocation import Invocation
@@ -72,8 +74,12 @@ def check(ctx: typer.Context) -> int:
 
 
 def _warnings(call: Invocation) -> list[str]:
-    later = later_starts(call.config.series(), call.clock.now_ms())
-    return [*unoffered(call.config), *later, *exposed(call.config.alerts)]
+    return [
+        *exposed(call.config, call.config_path),
+        *unencrypted(call.config),
+        *unoffered(call.config),
+        *later_starts(call.config.series(), call.clock.now_ms()),
+    ]
 
 
 def _check_exchanges(loaded: Config) -> None:
@@ -91,9 +97,7 @@ def _source_words(source: SourceSettings) -> str:
     what = f"{source.client} {source.exchange}" if source.client == "ccxt" else source.client
     limit = source.weight_per_minute
     if source.client == "coingecko":
-        what += f", plan {source.plan}" + (
-            f" (key from {' and '.join(source.api_key_env)})" if source.api_key_env else ""
-        )
+        what += f", plan {source.plan}" + (f" (key from {' and '.join(source.key_names)})" if source.key_names else "")
     where = f"at {', '.join(_base_urls(source))}" if _base_urls(source) else "at its own hosts"
     if source.proxy != (None,):
         where += f" through {' and '.join(each or 'no proxy' for each in _proxies(source))}"
@@ -117,6 +121,7 @@ def _source_as_json(name: str, source: SourceSettings) -> dict[str, Any]:
     if source.client == "coingecko":
         names = source.api_key_env
         own["api_key_env"] = list(names) if len(names) > 1 else next(iter(names), None)
+        own["api_key_file"] = list(source.api_key_file)
     return {
         "name": name,
         "client": source.client,

@@ -1,26 +1,29 @@
-"""`db`: upgrade, check and back up the database, and say who may read it.
+"""`db`: upgrade, check and back up the database, say who may read it and who changed what by hand.
 
-JSON: of upgrade `{"from", "to"}` (revisions, null where nothing was to do), of check
-`{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`, of roles `{"role", "created", "grant"}`.
+JSON: of upgrade `{"from", "to"}` (revisions, null where nothing was to do), of check `{"sound", "problems":
+[sentence]}`, of backup `{"file", "bytes"}`, of roles `{"role", "created", "grant"}`, of log `{"log": [{"id", "at_ms",
+"who", "action", "detail"}]}`.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from db.engine import database_file, open_engine, shown
+from db import audit_log
+from db.engine import database_file, open_engine, reading, shown
 from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
 from db.roles import READERS
-from fetcher.cli.show import put_json
+from fetcher.cli.show import put_json, put_table, utc
 from fetcher.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fetcher.cli.invocation import Invocation
 
@@ -28,7 +31,7 @@ _LONGEST_NAME = 63  # bytes; PostgreSQL cuts off what is longer
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None,
-    help="Upgrade, check or back up the database, and say who may read it.\n\n"
+    help="Upgrade, check or back up the database, say who may read it and who changed what by hand.\n\n"
     "Example: python -m fetcher db backup market-copy.db",
 )  # fmt: skip
 
@@ -116,6 +119,36 @@ def roles(
         typer.echo(f"{name} {'was created and' if created else 'was there and'} may read everything. For each reader:")
         typer.echo(f"  {grant}")
     return 0
+
+
+@app.command()
+def log(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many of the newest.")] = 20,
+) -> int:
+    """Show who changed what by hand, and when.
+
+    Each `jobs retry` and `cancel`, `quarantine release`, `audit --repair` and `sources reset` that changed something.
+
+    Example: python -m fetcher db log --limit 5
+    """
+    call: Invocation = ctx.obj
+    with call.database() as engine, reading(engine) as connection:
+        deeds = audit_log.read(connection, limit)
+    if call.as_json:
+        put_json({"log": [asdict(deed) for deed in deeds]})
+    elif not deeds:
+        typer.echo("Nobody has changed anything by hand.")
+    else:
+        rows = [(deed.id, utc(deed.at_ms), deed.who, deed.action, _words(deed.detail)) for deed in deeds]
+        put_table(["#id", "when", "who", "command", "what"], rows)
+    return 0
+
+
+def _words(detail: Mapping[str, Any]) -> str:
+    """What a command was done to: `count 2, jobs 17 BTC/USDT 1h gap …`."""
+    told = {name: ", ".join(map(str, each)) if isinstance(each, list) else each for name, each in detail.items()}
+    return "; ".join(f"{name} {each}" for name, each in told.items())
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import typer
 from db.errors import DatabaseProblem
 from fetcher.cli.archive_checks import archive_checks
 from fetcher.cli.checks import Check, database_checks, disk_check, lock_check
+from fetcher.cli.exposure import exposed, unencrypted
 from fetcher.cli.show import plain, put_json
 from fetcher.cli.signals import stopping
 from fetcher.cli.source_checks import source_checks
@@ -50,6 +51,8 @@ def doctor(ctx: typer.Context) -> int:
 def _checks(call: Invocation) -> Iterator[Check]:
     count = len(call.config.series())
     yield Check("configuration", ok=True, message=f"{call.config_path} names {count} series")
+    for sentence in (*exposed(call.config, call.config_path), *unencrypted(call.config)):
+        yield Check("secrets", ok=True, message=f"take care: {sentence}")
     try:
         with call.app() as program, stopping(program.stop):
             yield from database_checks(program)

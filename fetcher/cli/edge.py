@@ -18,6 +18,7 @@ import typer
 
 from db.errors import DatabaseProblem, DatabaseUnusable
 from fetcher.errors import ConfigError, FetcherError, RunLocked, Stopped
+from fetcher.masking import masked
 from fetcher.outcome import EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_LOCKED
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def answer(do: Callable[[], Any], words: Sequence[str]) -> int:
         return _complained("interrupted", EXIT_INTERRUPTED, words)
     except Exception as error:  # noqa: BLE001 (the edge: nobody above could do more than show a traceback)
         if _wants_tracebacks(words) and exit_code(error) == EXIT_INCOMPLETE:
-            traceback.print_exception(error)
+            _put_traceback(error)
         return _complained(sentence(error), exit_code(error), words)
     return code if isinstance(code, int) else 0
 
@@ -79,7 +80,14 @@ def sentence(error: Exception) -> str:
         text = f"the answer cannot be written: {error.strerror}"
     else:
         text = f"unexpected {type(error).__name__}: {error}; run it again with -v for the traceback"
-    return " ".join("".join(c if c.isprintable() or c.isspace() else repr(c)[1:-1] for c in text).split())
+    return " ".join("".join(c if c.isprintable() or c.isspace() else repr(c)[1:-1] for c in masked(text)).split())
+
+
+def _put_traceback(error: Exception) -> None:
+    """A traceback as Python writes it, without secrets, and with whatever is no text escaped."""
+    text = masked("".join(traceback.format_exception(error)))
+    with suppress(OSError):
+        sys.stderr.write("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text))
 
 
 def _complained(text: str, code: int, words: Sequence[str]) -> int:

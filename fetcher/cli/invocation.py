@@ -37,9 +37,13 @@ class Invocation:
     @cached_property
     def config(self) -> Config:
         """The checked configuration; raises ConfigError."""
-        from fetcher.config import load  # noqa: PLC0415 (the same)
+        from fetcher.config import load  # noqa: PLC0415 (pydantic and yaml: --help and the sandbox need neither)
+        from fetcher.masking import hide  # noqa: PLC0415 (with it)
+        from fetcher.secrecy import secrets_of  # noqa: PLC0415 (with it)
 
-        return load(self.config_path)
+        loaded = load(self.config_path)
+        hide(secrets_of(loaded))
+        return loaded
 
     @cached_property
     def clock(self) -> Clock:

@@ -17,6 +17,7 @@ from db import series as series_rows
 from db.engine import reading, writing
 from db.locks import PLAN, alone
 from fetcher.cli.choose import all_there, chosen, storable
+from fetcher.cli.hand import MOST_NAMED, hand, job_words
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.endpoints import read_states, unreachable
 from fetcher.jobqueue import as_series
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from db.audit_log import Hand
     from db.jobs import JobRow
     from fetcher.cli.invocation import Invocation
     from fetcher.endpoints import EndpointState
@@ -108,7 +110,9 @@ def retry(ctx: typer.Context, ids: Ids = None) -> int:
     with call.database() as engine, writing(engine) as connection:
         alone(connection, PLAN)
         _check(connection, ids)
-        count = queue.retry(connection, ids or None, call.clock.now_ms())
+        freed = queue.retry(connection, ids or None, call.clock.now_ms())
+        _note(connection, hand(call, "jobs retry"), freed)
+    count = len(freed)
     if call.as_json:
         put_json({"retried": count})
     else:
@@ -129,12 +133,20 @@ def cancel(ctx: typer.Context, ids: Ids = None) -> int:
     with call.database() as engine, writing(engine) as connection:
         alone(connection, PLAN)
         _check(connection, ids)
-        count = queue.cancel(connection, ids or None)
+        gone = queue.cancel(connection, ids or None)
+        _note(connection, hand(call, "jobs cancel"), gone)
+    count = len(gone)
     if call.as_json:
         put_json({"cancelled": count})
     else:
         typer.echo(f"{count} job{'s' * (count != 1)} cancelled.{_left(ids, count, 'queued')}")
     return 0
+
+
+def _note(connection: Connection, by: Hand, changed: Sequence[JobRow]) -> None:
+    if changed:
+        by_id = {row.id: as_series(row) for row in series_rows.read_series(connection)}
+        by.note(connection, count=len(changed), jobs=[job_words(job, by_id) for job in changed[:MOST_NAMED]])
 
 
 def _left(ids: Sequence[int] | None, count: int, needed: str) -> str:

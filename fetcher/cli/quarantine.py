@@ -16,6 +16,7 @@ from db import quarantine as refused
 from db import series as series_rows
 from db.engine import reading
 from fetcher.cli.choose import all_there, storable
+from fetcher.cli.hand import hand
 from fetcher.cli.show import plain, put_json, put_table, utc
 from fetcher.errors import ConfigError
 from fetcher.jobqueue import as_series
@@ -108,7 +109,7 @@ def release(ctx: typer.Context, ids: Ids) -> int:
         with reading(engine) as connection:
             _existing(connection, ids)
             all_series = [as_series(row) for row in series_rows.read_series(connection)]
-        outcomes = let_go(engine, all_series, ids, call.clock.now_ms())
+        outcomes = let_go(engine, all_series, ids, call.clock.now_ms(), hand(call, "quarantine release"))
     if call.as_json:
         put_json({"released": [asdict(each) for each in outcomes]})
     else:

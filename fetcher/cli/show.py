@@ -39,8 +39,11 @@ def plain(text: object, limit: int = LONGEST_CELL) -> str:
 
 
 def put_json(answer: Mapping[str, Any]) -> None:
-    """Print one JSON object."""
-    typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+    """Print one JSON object; what a terminal might obey is escaped in it as JSON has it."""
+    text = json.dumps(answer, ensure_ascii=False, indent=2)
+    if not text.replace("\n", "").isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    typer.echo(text)
 
 
 def put_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

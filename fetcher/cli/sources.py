@@ -15,6 +15,7 @@ import typer
 
 from db import endpoints
 from db.engine import reading, writing
+from fetcher.cli.hand import hand
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.endpoints import endpoint_states, read_states
 from fetcher.errors import ConfigError
@@ -73,8 +74,10 @@ def reset(
         if name is not None and name not in known:
             raise ConfigError(f"no source is called {name!r}; known: {', '.join(sorted(known))}")
         endpoints.reset(connection, name)
-        meant = [row.source for row in endpoints.read_all(connection) if name in {None, row.source, row.endpoint}]
-        for source in set(meant):
+        meant = [row for row in endpoints.read_all(connection) if name in {None, row.source, row.endpoint}]
+        if meant:
+            hand(call, "sources reset").note(connection, endpoints=[row.endpoint for row in meant])
+        for source in {row.source for row in meant}:
             forget_unserved(connection, source)
         states = endpoint_states(endpoints.read_all(connection), call.config, call.clock.now_ms())
         asked = {row.endpoint for row in endpoints.read_all(connection)}

@@ -9,7 +9,7 @@ from db.errors import DatabaseProblem
 from fetcher.errors import RunLocked
 from fetcher.observe.alerts.desk import attend, is_breaking
 from fetcher.observe.alerts.ping import Pulse
-from fetcher.observe.alerts.targets import read_ping_url
+from fetcher.targets import read_ping_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def missing_keys(config: Config, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for each variable that a source wants its key from and that holds none."""
+    """A sentence for each variable or file that a source wants its key from and that holds none."""
     return [
         f"sources.{name}: {sentence}"
         for name, source in config.sources.items()
         if source.client == "coingecko"
-        for sentence in read_keys(source.api_key_env, environment)[1].values()
+        for sentence in read_keys(source.key_names, environment)[1].values()
     ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from db import endpoints
 from db.engine import reading
 from db.errors import DatabaseProblem
+from fetcher.cli.exposure import warn_once
 from fetcher.cli.remaining import remaining_slots
 from fetcher.cli.signals import LEAVE_SECONDS, stopping
 from fetcher.endpoints import FAILING, RESTING, endpoint_states
@@ -43,6 +44,7 @@ def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = Non
     logs.set_up(call.config, call.clock, call.verbosity)
     facts = logs.FactLog()
     app.hooks.add(facts)
+    warn_once(call, app.engine)
     progress = _progress(call, app, asked)
     with stopping(app.stop, within=LEAVE_SECONDS), metered(call.config, app), ticking(progress):
         try:

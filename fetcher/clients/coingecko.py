@@ -57,7 +57,7 @@ _PAID_SINCE = parse_utc("2018-02-09")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A plan (`keyless`, `demo`, `pro`) and its keys by the name of their variable; they show nowhere.
+    """A plan (`keyless`, `demo`, `pro`) and its keys by the name of their variable or file; they show nowhere.
 
     `missing` tells of variables that hold no key, why not.
     """
@@ -121,7 +121,7 @@ class CoinGeckoAPIClient(BaseAPIClient):
     @classmethod
     def configured(cls, source: str, settings: CoinGeckoSource, clock: Clock) -> Self:
         """Make the client that a section of `sources:` asks for, also where a key is not there: others may serve."""
-        keys, missing = read_keys(settings.api_key_env)
+        keys, missing = read_keys(settings.key_names)
         return cls(
             source,
             clock,

@@ -1,28 +1,36 @@
-"""Keys of sources from the environment, by the variables that the configuration names; a key itself shows nowhere."""
+"""Keys of sources, by the environment variables or files that the configuration names; a key itself shows nowhere."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from fetcher.credentials import is_file, key_text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
 def read_keys(
-    variables: Sequence[str], environment: Mapping[str, str] = os.environ
+    names: Sequence[str], environment: Mapping[str, str] = os.environ
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The keys that can be used, by variable, and a sentence for each variable that holds none."""
+    """The keys that can be used, by the name of their variable or file, and a sentence for each that holds none."""
     keys: dict[str, str] = {}
     missing: dict[str, str] = {}
-    for variable in variables:
-        key = environment.get(variable, "").strip()
+    for name in names:
+        where = f"the file {name}" if is_file(name) else f"the environment variable {name}"
+        try:
+            key = key_text(name, environment)
+        except OSError as error:
+            missing[name] = f"{where} cannot be read: {error.strerror}"
+            continue
         if not key:
-            missing[variable] = f"the environment variable {variable} holds no key; set it where the program starts"
+            advice = "write the key into it" if is_file(name) else "set it where the program starts"
+            missing[name] = f"{where} holds no key; {advice}"
         elif not key.isascii() or not key.isprintable():
-            missing[variable] = f"the environment variable {variable} holds characters that no key has"
+            missing[name] = f"{where} holds characters that no key has"
         elif key in keys.values():  # its calls would be counted twice over
-            missing[variable] = f"the environment variable {variable} holds the key of another one"
+            missing[name] = f"{where} holds the key of another one"
         else:
-            keys[variable] = key
+            keys[name] = key
     return keys, missing

@@ -10,6 +10,7 @@ from tests.contract.store_candles import CandleStore
 from tests.contract.store_coverage import CoverageStore
 from tests.contract.store_health import HealthStore
 from tests.contract.store_jobs import JobStore
+from tests.contract.store_pruning import PruningStore
 from tests.contract.store_state import EndpointStore, QuarantineStore, StateStore, TransactionStore
 
 
@@ -22,6 +23,7 @@ class StoreContract(
     EndpointStore,
     HealthStore,
     QuarantineStore,
+    PruningStore,
     TransactionStore,
 ):
     """All parts together."""

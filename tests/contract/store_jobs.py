@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from db import jobs
+from db import jobs, pruning
 from db.engine import reading, writing
 from db.jobs import NewJob, Scope
 from db.series import SeriesRow, WantedSeries, sync_series
@@ -116,7 +116,7 @@ class JobStore(StoreBase):
         assert [(row.id, row.status, row.attempts) for row in jobs.open_windows(conn)] == [(failed, "failed", 1)]
         assert jobs.counts(conn) == {("done", "gap"): 1, ("failed", "gap"): 1}
         assert jobs.counts_by_series(conn) == {btc.id: {"done": 1, "failed": 1}}
-        assert jobs.prune(conn, T0 + 2) == 1
+        assert pruning.old_jobs(conn, T0 + 2, 9) == 1
         assert [row.id for row in jobs.listing(conn)] == [failed]
 
     def test_released_jobs_are_due_again_at_once(self, conn: Connection, btc: SeriesRow) -> None:
@@ -144,17 +144,17 @@ class JobStore(StoreBase):
         jobs.claim(conn, "me", T0, LEASE, 3)
         jobs.fail(conn, failed, "gave up", T0)
         jobs.requeue(conn, delayed, T0 + 9_000, "timed out", T0)
-        assert jobs.retry(conn, [running], T0) == 0
-        assert jobs.retry(conn, [failed], T0) == 1
-        assert jobs.retry(conn, None, T0) == 1
+        assert jobs.retry(conn, [running], T0) == []
+        assert [row.id for row in jobs.retry(conn, [failed], T0)] == [failed]
+        assert len(jobs.retry(conn, None, T0)) == 1
         assert [(row.id, row.attempts) for row in jobs.claim(conn, "me", T0, LEASE, 9)] == [(failed, 0), (delayed, 0)]
 
     def test_cancel_deletes_only_what_is_queued(self, conn: Connection, btc: SeriesRow) -> None:
         """Named ones or all; a leased job stays with its owner."""
         ids = jobs.add(conn, [job(btc, number) for number in range(4)], T0)
         jobs.claim(conn, "me", T0, LEASE, 1)
-        assert jobs.cancel(conn, ids[:2]) == 1
-        assert jobs.cancel(conn, None) == 2
+        assert len(jobs.cancel(conn, ids[:2])) == 1
+        assert len(jobs.cancel(conn, None)) == 2
         assert [row.id for row in jobs.listing(conn)] == ids[:1]
 
     def test_job_numbers_are_never_given_twice(self, conn: Connection, btc: SeriesRow) -> None:

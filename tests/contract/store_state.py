@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db import breakers, endpoints, quarantine, series, state
+from db import breakers, endpoints, pruning, quarantine, series, state
 from db.engine import reading, writing
 from db.quarantine import QuarantineRow
 from db.series import SeriesRow, SourceClock, WantedSeries
@@ -93,7 +93,7 @@ class StateStore(StoreBase):
         assert (older.outcome, older.exit_code, older.ended_ms) == ("partial", 1, T0 + 9)
         assert older.summary == {"rows": 5, "series": ["BTC/USDT 1m"]}
         assert len(state.recent_runs(conn, limit=1)) == 1
-        assert state.prune_runs(conn, T0 + 1) == 1
+        assert pruning.old_runs(conn, T0 + 1, 9) == 1
 
 
 class EndpointStore(StoreBase):

@@ -16,9 +16,9 @@ from fetcher.model import DAY, MINUTE, SECOND
 from fetcher.observe.alerts.book import AlertBook
 from fetcher.observe.alerts.findings import Finding
 from fetcher.observe.alerts.sending import send_all
-from fetcher.observe.alerts.targets import Target, read_targets
 from fetcher.observe.alerts.telling import Manners
 from fetcher.sections import Alerts
+from fetcher.targets import Target, read_targets
 from tests.integration.webhooks import TOKEN, Webhooks, serving
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from fetcher.clock import Clock
 from fetcher.observe.alerts.book import AlertBook
 from fetcher.observe.alerts.findings import Finding
 from fetcher.observe.alerts.sending import send_all
-from fetcher.observe.alerts.targets import read_targets
+from fetcher.targets import read_targets
 from fetcher.observe.alerts.telling import Manners
 from fetcher.sections import Alerts
 book = AlertBook(open_engine(sys.argv[1]), Clock(), read_targets(Alerts())[0])

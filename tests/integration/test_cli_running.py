@@ -197,13 +197,13 @@ def test_an_interrupt_while_loading_is_no_traceback(line: CommandLine) -> None:
 
 
 def test_logs_can_be_json_lines(line: CommandLine) -> None:
-    """logging.format json makes every line on stderr an object with time, level, run and message."""
+    """logging.format json makes every line on stderr an object; the mark of its run leads to the table of runs."""
     with line.config_path.open("a", encoding="utf-8") as file:
         file.write("logging: {format: json}\n")
     said = line.command("-v")
     lines = [json.loads(words) for words in said.err.splitlines()]
-    assert {"time", "time_ms", "level", "run", "message"} == set(lines[0])
-    assert len({entry["run"] for entry in lines}) == 1
+    assert all({"time", "time_ms", "level", "run", "message"} <= set(entry) for entry in lines)
+    assert [(mark,) for mark in {entry["run"] for entry in lines}] == line.query("SELECT log_id FROM runs")
     assert any(entry["level"] == "debug" and "answered" in entry["message"] for entry in lines)
 
 

@@ -153,7 +153,7 @@ def test_a_resting_source_costs_no_queue_traffic(tmp_path: Path) -> None:
         world.run(10, clock=Clock(NOW))
         world.facts.clear()
         world.run(10, clock=Clock(NOW))
-        assert [type(fact).__name__ for fact in world.facts] == ["Planned"]
+        assert [type(fact).__name__ for fact in world.facts] == ["RunBegan", "Planned", "RunEnded"]
 
 
 def test_old_jobs_and_runs_are_forgotten(tmp_path: Path) -> None:

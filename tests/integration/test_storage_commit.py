@@ -14,6 +14,7 @@ from db.engine import reading, writing
 from db.jobs import NewJob, add, listing
 from db.revisions import Revision, read_revisions
 from db.series import WantedSeries, read_series, sync_series
+from fetcher.events import Restated
 from fetcher.jobqueue import as_series
 from fetcher.model import CANDLE, HOUR, CandleBatch, Window, empty_rows
 from fetcher.page import Absent, Closing, Page, Stored
@@ -113,7 +114,9 @@ def test_restated_values_are_kept(engine: Engine, btc: Series) -> None:
     """The new ones are stored, the old ones are in `revisions` with time and sources."""
     storage = Storage(engine)
     storage.commit([page(btc, fetched(1, 2, 3))], [], T0)
-    assert storage.commit([page(btc, fetched(1, 2, close=11.5))], [], T0 + 7) == Stored(changed=2)
+    told = Restated("BTC/USDT 1h", "binance", 2, T0 + HOUR, T0 + 2 * HOUR)
+    done = storage.commit([page(btc, fetched(1, 2, close=11.5))], [], T0 + 7)
+    assert done == Stored(changed=2, restated=[told])
     assert stored(engine, btc)["close"].tolist() == [11.5, 11.5, 11]
     assert [(r.open_time, r.close, r.source_id, r.replaced_by, r.replaced_ms) for r in revisions(engine, btc)] == [
         (T0 + hour * HOUR, 11.0, 1, 1, T0 + 7) for hour in (1, 2)

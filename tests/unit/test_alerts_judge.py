@@ -56,7 +56,7 @@ def vitals(*places: Standing, endpoints: tuple[EndpointState, ...] = (WELL,), **
 def run(outcome: str = "ok", missing: int | None = 0, *, ended: bool = True, kind: str = "run") -> RunRow:
     """A run as it was recorded."""
     summary = {"missing": missing} if ended else None
-    return RunRow(1, kind, NOW, "box", 1, NOW if ended else None, outcome if ended else None, 0, summary)
+    return RunRow(1, kind, NOW, "box", 1, NOW if ended else None, outcome if ended else None, 0, None, summary)
 
 
 def found(vitals: Vitals, settings: Alerts = OWN) -> list[Finding]:

@@ -9,9 +9,9 @@ import pytest
 from fetcher.cli import main
 from fetcher.config import load
 from fetcher.errors import ConfigError
-from fetcher.observe.alerts.targets import exposed, problems_of, read_ping_url, read_targets, secret_parts
 from fetcher.observe.logs import one_line, secrets_of
 from fetcher.sections import Alerts
+from fetcher.targets import problems_of, read_ping_url, read_targets, secret_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,17 +131,6 @@ def test_what_keeps_somebody_from_being_told_is_a_problem_of_the_configuration(t
     ]
 
 
-def test_a_file_that_others_may_read_gets_a_warning(tmp_path: Path) -> None:
-    """Its owner alone should: it holds passwords."""
-    own = settings(tmp_path, "{to_file: targets, ping_url_file: ping}")
-    for name in ("targets", "ping"):
-        (tmp_path / name).write_text("https://hc-ping.com/one", encoding="utf-8")
-        (tmp_path / name).chmod(0o600)
-    assert exposed(own) == []
-    (tmp_path / "ping").chmod(0o640)
-    assert exposed(own) == ["alerts: ping may be read by others than its owner; chmod 600 it."]
-
-
 def test_config_check_tells_of_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 1 where somebody who is named cannot be told."""
     settings(tmp_path, "{to_file: targets}")
@@ -151,5 +140,5 @@ def test_config_check_tells_of_both(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "targets").chmod(0o644)
     assert main(["--config", str(tmp_path / "config.yaml"), "config", "check"]) == 0
     said = capsys.readouterr().out
-    assert "Note: alerts: targets may be read by others than its owner; chmod 600 it." in said
+    assert f"{tmp_path}/targets, which holds secrets, can be read by others" in said
     assert "s3cret" not in said

@@ -221,11 +221,15 @@ def test_a_key_itself_is_not_repeated(path: Path, written: str) -> None:
     assert "hush" not in said
 
 
+NEEDS_KEY = "needs a key; name its environment variable in api_key_env, or a file in api_key_file"
+
+
 @pytest.mark.parametrize(
     ("written", "sentence"),
     [
-        ("plan: demo", "sources.binance: plan demo needs a key; name its environment variable in api_key_env"),
-        ("plan: pro", "sources.binance: plan pro needs a key; name its environment variable in api_key_env"),
+        ("plan: demo", f"sources.binance: plan demo {NEEDS_KEY}"),
+        ("plan: pro", f"sources.binance: plan pro {NEEDS_KEY}"),
+        ("api_key_file: k", "sources.binance: api_key_file needs plan: demo or plan: pro, whichever the key is for"),
         ("api_key_env: A_KEY", "sources.binance: api_key_env needs plan: demo or plan: pro, whichever the key is for"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_long_run_writes_down_as_it_goes(engine: Engine) -> None:
     """What was tallied is in the database half a minute later, in totals and hours, with the clock; old hours go."""
     clock, tallies = HandClock(), Health()
     line = SimpleNamespace(source="okx", health=tallies, newest_proven_ms=NOON - 5)
-    book = RunBook(engine, clock, [cast("SourceLine", line)], "me")
+    book = RunBook(engine, clock, [cast("SourceLine", line)], "me", lambda _: None, lambda: None)
     with writing(engine) as connection:
         endpoints.ensure(connection, "okx a", "okx")
         ensure_sources(connection, ["okx"])

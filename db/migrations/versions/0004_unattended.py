@@ -1,4 +1,4 @@
-"""For years without anybody looking: who changed what by hand, alerts, settle times, re-read candles; frozen."""
+"""For years without anybody looking: who changed what by hand, alerts, settle times, re-read candles, runs; frozen."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def upgrade() -> None:
         table.add_column(
             sa.Column("reread_ms", sa.BigInteger, comment="when its newest closed candles were last read again")
         )
+    with op.batch_alter_table("runs", recreate="always" if on_sqlite else "never") as table:
+        table.add_column(sa.Column("log_id", sa.String(12), comment="what marks its lines in the log"))
     op.create_table(
         "audit_log",
         sa.Column("id", _KEY, nullable=False),

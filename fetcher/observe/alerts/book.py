@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from db.alerts import Message
     from fetcher.clock import Clock
     from fetcher.observe.alerts.findings import Finding
-    from fetcher.observe.alerts.targets import Target
     from fetcher.observe.alerts.telling import Decision, Manners
+    from fetcher.targets import Target
 
     Send = Callable[[Mapping[Target, tuple[str, str]]], Mapping[Target, str | None]]
 

@@ -16,8 +16,8 @@ from fetcher.observe.alerts.book import AlertBook
 from fetcher.observe.alerts.disks import disks
 from fetcher.observe.alerts.judge import Machine, broken_in_row, judge
 from fetcher.observe.alerts.sending import send_all
-from fetcher.observe.alerts.targets import read_targets
 from fetcher.observe.alerts.telling import Manners
+from fetcher.targets import read_targets
 from fetcher.vitals import read_vitals
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import warnings
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from fetcher.observe.alerts.targets import secret_parts
 from fetcher.observe.logs import one_line
+from fetcher.targets import secret_parts
 from fetcher.wire import excerpt
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from fetcher.clock import Clock
-    from fetcher.observe.alerts.targets import Target
+    from fetcher.targets import Target
 
 LIMIT_SECONDS = 10.0  # on the wall, for all targets together
 LEAVING_SECONDS = 1.0  # the same once the program was asked to leave

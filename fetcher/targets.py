@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -70,16 +69,6 @@ def problems_of(settings: Alerts, environment: Mapping[str, str] = os.environ) -
     unset = [f"the environment variable {each} is not set" for each in variables if not environment.get(each)]
     ping = read_ping_url(settings, environment)[1]
     return [f"alerts: {each}" for each in [*unset, *read_targets(settings, environment)[1], *([ping] if ping else [])]]
-
-
-def exposed(settings: Alerts) -> list[str]:
-    """A sentence for each file of secrets that others than its owner may read."""
-    files = [each for each in (settings.to_file, settings.ping_url_file) if each is not None and each.exists()]
-    return [
-        f"alerts: {each.name} may be read by others than its owner; chmod 600 it."
-        for each in files
-        if each.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
-    ]
 
 
 def secrets_in(settings: Alerts, environment: Mapping[str, str] = os.environ) -> set[str]:
