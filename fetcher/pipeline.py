@@ -119,7 +119,11 @@ class CryptoDataFetcher:
         return self._book.recorded("backfill", lambda: self._backfill(asked))
 
     def work_queue(self, *, stay: bool) -> RunResult:
-        """Work what waits in the queue and plan nothing, beside whatever else runs; with `stay` until it is stopped."""
+        """Work what waits in the queue and plan nothing, beside whatever else runs; with `stay` until it is stopped.
+
+        Jobs of series none of whose sources is configured here are left to those who can: an attempt would only put
+        them off.
+        """
         return self._book.recorded("worker", lambda: self._work_queue(stay=stay))
 
     @retried
@@ -168,8 +172,9 @@ class CryptoDataFetcher:
         return read_result(self._engine, asked)
 
     def _work_queue(self, *, stay: bool) -> RunResult:
+        ours = {source for wanted in self._wanted for source in wanted.sources}
         while True:
-            all_series = self._enabled()
+            all_series = [series for series in self._enabled() if ours & set(series.sources)]
             self._queue.know(all_series)
             self._queue.begin()
             scope = Scope(frozenset(series.id for series in all_series))

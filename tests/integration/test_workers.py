@@ -70,6 +70,29 @@ def test_four_workers_fetch_each_window_once(tmp_path: Path) -> None:
         assert asked_more_than_once(world) == {}
 
 
+def test_jobs_of_sources_that_are_not_configured_here_are_left_alone(tmp_path: Path) -> None:
+    """A worker with another configuration neither puts them off nor counts an attempt; the next with the right does."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1m", "2026-05-01"), market("ETH/USDT", "1m", "2026-05-01"))
+        planned(world)
+        text = world.config_path.read_text(encoding="utf-8")
+        world.config_path.write_text(
+            text.replace("binance:", "other:").replace("[binance]", "[other]"), encoding="utf-8"
+        )
+        child = start_worker(world)
+        said, _ = child.communicate(timeout=100)
+        assert child.returncode == 0
+        assert said.startswith("Jobs done: 0; put back: 0; given up: 0; waiting now: ")
+        assert world.query("SELECT DISTINCT status, attempts, not_before, last_error FROM jobs") == [
+            ("queued", 0, 0, None)
+        ]
+        world.config_path.write_text(text, encoding="utf-8")
+        right = start_worker(world)
+        right.communicate(timeout=100)
+        assert right.returncode == 0
+        complete(world)
+
+
 def test_what_a_killed_worker_held_is_taken_over(tmp_path: Path) -> None:
     """At once on the same machine: whoever works beside it sees that it is dead."""
     with open_world(tmp_path, "--clock", NOW, "--latency", "50ms") as world:
