@@ -30,7 +30,8 @@ def secrets_of(config: Config, environment: Mapping[str, str] = os.environ) -> t
         parts = urlsplit(url)
         userinfo = parts.netloc.rpartition("@")[0]
         password = userinfo.partition(":")[2]
-        found |= {userinfo, password, unquote(password)}
+        if password or url != config.database_url:  # a user of the database alone is none; of a proxy it may be a token
+            found |= {userinfo, password, unquote(password)}
         found |= {value for name, value in parse_qsl(parts.query) if "password" in name}
     return tuple(sorted((text for text in found if text), key=len, reverse=True))
 

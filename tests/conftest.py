@@ -9,6 +9,7 @@ import pytest
 
 from db.engine import open_engine
 from db.manager import DatabaseManager
+from fetcher import masking
 from fetcher.clock import Clock
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from tests.postgresql import Server
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test hid is no secret of the next."""
+    monkeypatch.setattr(masking, "_hidden", [])
 
 
 @pytest.fixture(scope="session")

@@ -281,7 +281,7 @@ def test_a_job_is_claimed_or_cancelled_or_retried(engine: Engine, pair: list[Ser
     assert len(taken) == len(set(taken))
     with reading(engine) as conn:
         left = {job.id: job.status for job in jobs.listing(conn)}
-    assert len(left) == len(made) - cancelled
+    assert len(left) == len(made) - len(cancelled)
     assert all(left[number] == "leased" for number in taken)
 
 

@@ -78,6 +78,11 @@ def test_secrets_are_known_and_never_written() -> None:
     assert line.endswith("via http://***@proxy.example, ***, ***")
 
 
+def test_a_user_of_the_database_alone_is_no_secret() -> None:
+    """Else who is called postgres could not read the word postgresql."""
+    assert "postgres" not in secrets_of(config(database_url="postgresql://postgres@db/market"), {})
+
+
 def test_every_key_and_proxy_is_a_secret() -> None:
     """Of several proxies each password, of several keys each value, as the clients strip it."""
     sources = {
