@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fetcher.cli.hung import GRACE, ending_what_hangs
 from fetcher.cli.summary import put_result
 from fetcher.cli.working import Troubles, unusable, working
 
@@ -16,6 +17,7 @@ def run(call: Invocation) -> int:
     troubles = Troubles()
     with call.app() as app:
         app.hooks.add(troubles)
-        with working(call, app):
-            result = app.fetcher.run(call.config.run.time_budget)
+        budget = call.config.run.time_budget
+        with ending_what_hangs(budget + GRACE), working(call, app):
+            result = app.fetcher.run(budget)
         return put_result(call, result, troubles.sentences(app, result), unusable=unusable(app))
