@@ -199,7 +199,7 @@ def started(
 ) -> subprocess.CompletedProcess[str]:
     """A command to its end, with what it says, or (`told`) with that on our own stderr."""
     environment = {name: value for name, value in os.environ.items() if name not in _CLEAN} | {"PYTHONUTF8": "1"}
-    streams: dict[str, Any] = {"stdout": sys.stderr, "stderr": sys.stderr} if told else {"capture_output": True}
+    streams: dict[str, Any] = {"stdout": 2, "stderr": 2} if told else {"capture_output": True}
     try:
         return subprocess.run(command, cwd=folder, env=environment, text=True, errors="replace", check=False, **streams)  # noqa: S603 (our own)
     except OSError as error:

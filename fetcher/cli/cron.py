@@ -6,7 +6,6 @@ JSON: of print `{"lines"}`, of install and remove `{"changed", "notes"}`, of sys
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,18 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fetcher.cli import crontab
+from fetcher.cli.forgotten import forgotten, key_variables
 from fetcher.cli.places import places, whole_path
 from fetcher.cli.show import put_json
-from fetcher.cli.units import MARK, Wanted
+from fetcher.cli.units import Wanted, write_units
 from fetcher.errors import ConfigError
-from fetcher.observe.progress import duration
 from fetcher.values import parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from fetcher.cli.invocation import Invocation
-    from fetcher.config import Config
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None,
@@ -72,7 +70,7 @@ def install(ctx: typer.Context, every: Every = "1m", log: Log = None) -> int:
     after = crontab.with_block(before, _config(call), ours)
     if after != before:
         crontab.write(after)
-    notes = _notes(call.config, _minutes(every), crontab.settings(after))
+    notes = forgotten(call.config, crontab.settings(after), _minutes(every))
     if crontab.runs_here() is False:
         notes.append("no cron daemon runs here: nothing will be started until one does")
     _put_change(call, "The crontab has the lines", changed=after != before, notes=notes)
@@ -117,17 +115,17 @@ def systemd(
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
         raise ConfigError(f"--name {name!r} cannot name a unit: take letters, digits, '-', '_' and '.'")
     wanted = Wanted(
-        config=_config(call), writable=_writable(call), variables=_variables(call.config), name=name,
+        config=_config(call), writable=_writable(call), variables=key_variables(call.config), name=name,
         minutes=_minutes(every), system=system, daemon=daemon,
     )  # fmt: skip
     files = wanted.files(places())
     if to is not None:
-        _write_units(to.expanduser(), files)
+        write_units(to.expanduser(), files)
     manager = "systemctl" if system else "systemctl --user"
     commands = [f"{manager} daemon-reload", f"{manager} enable --now {' '.join(wanted.starts())}"]
     if not system:
         commands.append("loginctl enable-linger")
-    notes = [] if daemon else _notes(call.config, wanted.minutes, None)
+    notes = forgotten(call.config, None, None if daemon else wanted.minutes)
     if call.as_json:
         written = None if to is None else str(to)
         put_json({"files": files, "written": written, "commands": commands, "notes": notes})
@@ -186,31 +184,6 @@ def _check_log(log: Path) -> None:
         raise ConfigError(f"the log {log} cannot be written ({error.strerror}); name another with --log FILE") from None
 
 
-def _variables(config: Config) -> list[str]:
-    """The environment variables that sources want their keys from."""
-    named = (variable for source in config.sources.values() for variable in getattr(source, "api_key_env", ()))
-    return list(dict.fromkeys(named))
-
-
-def _notes(config: Config, minutes: int, known: Mapping[str, str] | None) -> list[str]:
-    """What people forget; `known` is the environment that runs will have, None where that cannot be seen."""
-    notes = []
-    if config.run.time_budget > minutes * _MINUTE:
-        budget = duration(config.run.time_budget)
-        notes.append(
-            f"run.time_budget is {budget}, longer than from one run to the next: who finds one at work leaves at once"
-        )
-    if known is None:
-        return notes
-    wanted = [*_variables(config), *(["FETCHER_DATABASE_URL"] if os.environ.get("FETCHER_DATABASE_URL") else [])]
-    notes += [
-        f"cron does not know {name}: add a line {name}=… above the others with `crontab -e`"
-        for name in wanted
-        if not known.get(name)
-    ]
-    return notes
-
-
 def _writable(call: Invocation) -> Path:
     """The folder that a hardened service has to write to: the database's, or what is there of it."""
     from db.engine import checked_url  # noqa: PLC0415 (a fifth of a second, for this one command)
@@ -221,20 +194,6 @@ def _writable(call: Invocation) -> Path:
         return config.parent
     folder = Path(url.database).parent
     return next(path for path in (folder, *folder.parents) if path.is_dir())
-
-
-def _write_units(folder: Path, files: Mapping[str, str]) -> None:
-    for name, text in files.items():
-        path = folder / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(MARK):
-                raise ConfigError(
-                    f"{path} was not written by this program and is not overwritten; choose another --name"
-                )
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _usual_folder(*, system: bool) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fetcher.cli.crontab import every
+from fetcher.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from fetcher.cli.places import Places
@@ -74,6 +75,21 @@ class Wanted:
             for each in self.variables or ("NAME",)
         ]
         return "\n".join(lines)
+
+
+def write_units(folder: Path, files: Mapping[str, str]) -> None:
+    """Write each, over one of ours alone; raises ConfigError."""
+    for name, text in files.items():
+        path = folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(MARK):
+                raise ConfigError(
+                    f"{path} was not written by this program and is not overwritten; choose another --name"
+                )
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def word(path: Path, *, dollars: bool = True) -> str:

@@ -137,7 +137,7 @@ def test_what_cron_does_not_know_is_told(
     config.write_text(CONFIG + "run: {time_budget: 5m}\n", encoding="utf-8")
     assert call(config, "install", "--json") == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
-    assert [re.match(r"cron does not know (\w+)|run.time_budget|no cron daemon", note) is not None for note in notes]
+    assert all(re.match(r"cron does not know (\w+)|run.time_budget|no cron daemon", note) for note in notes)
     text = "\n".join(notes)
     assert "run.time_budget is 5 min" in text
     assert "cron does not know SECOND_KEY: add a line SECOND_KEY=… above" in text

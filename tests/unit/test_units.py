@@ -109,6 +109,20 @@ def test_units_are_printed_with_how_to_start_them(config: Path, capsys: pytest.C
     assert "systemctl --user enable --now mine.timer mine-audit.timer\n" in text
 
 
+@pytest.mark.parametrize(("kind", "budget"), [([], True), (["--daemon"], False)])
+def test_what_systemd_does_not_know_is_told(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: list[str], *, budget: bool
+) -> None:
+    """A database that only this shell names, and for runs a budget that is longer than from one to the next."""
+    monkeypatch.setenv("FETCHER_DATABASE_URL", f"sqlite:///{config.parent}/other.db")
+    config.write_text(CONFIG + "run: {time_budget: 5m}\n", encoding="utf-8")
+    assert call(config, *kind, "--json") == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert notes[-1].startswith("systemd does not know FETCHER_DATABASE_URL: add a line")
+    assert [note for note in notes if "run.time_budget is 5 min" in note] == notes[:-1]
+    assert len(notes) == 1 + budget
+
+
 def test_only_units_of_ours_are_overwritten(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Written again they are brought up to date; somebody else's file of that name stays."""
     folder = tmp_path / "units"
