@@ -42,6 +42,9 @@ def places(checkout: Path = _CHECKOUT, prefix: Path | None = None, python: str =
     """
     prefix = Path(sys.prefix) if prefix is None else prefix
     program = Path(python or sys.executable)
+    plain = program.with_name("python")  # whoever calls it python3 means the same, and changes no line by it
+    if plain.exists() and program.exists() and plain.samefile(program):
+        program = plain
     for root, cron in ((checkout, checkout / "cron"), (prefix, prefix / "share/candle-fetcher")):
         if (cron / _WRAPPER).is_file():
             return Places(root, program, cron)

@@ -247,6 +247,15 @@ def test_a_checkout_needs_no_more_than_its_configuration() -> None:
     assert line == "FETCHER_CONFIG=/opt/fetcher/config.yaml /opt/fetcher/cron/fetcher-cron.sh"
 
 
+def test_a_python_by_another_name_changes_no_line(tmp_path: Path) -> None:
+    """`.venv/bin/python3` is `.venv/bin/python`; a Python that has no such neighbour stays as it is called."""
+    (tmp_path / "python").touch()
+    (tmp_path / "python3").symlink_to("python")
+    (tmp_path / "python9").touch()
+    assert places(python=str(tmp_path / "python3")).python == tmp_path / "python"
+    assert places(python=str(tmp_path / "python9")).python == tmp_path / "python9"
+
+
 @pytest.mark.parametrize(("names", "seen"), [(["bash", "cron"], True), (["bash"], False), ([], None)])
 def test_a_cron_daemon_is_looked_for(tmp_path: Path, names: list[str], *, seen: bool | None) -> None:
     """Among the processes, where the system tells of them."""
