@@ -13,11 +13,22 @@ WORKERS ?= 3  # tests wait as much as they work: more of them than cores
 COMPILE_PINS = $(PY) -m uv pip compile pyproject.toml --upgrade --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --no-header --no-annotate
 
+define FIND_PYTHON
+python="$(PYTHON)"; \
+	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if [ -z "$$python" ]; then for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+		if command -v $$p >/dev/null && $$p -c "$$new_enough"; then python=$$p; break; fi; done; fi; \
+	if [ -z "$$python" ] || ! "$$python" -c "$$new_enough"; then \
+		echo "No Python 3.11 or newer found$${python:+ ($$python is older or does not start)}; install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "$$python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv), or name another: make PYTHON=... ..." >&2; exit 1; fi
+endef
+
 # Containers often set it; without .pyc files every start of the program is slow, for ever.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check bench acceptance install lock audit-pins clean
+.PHONY: help run demo test check bench acceptance install upgrade lock audit-pins clean
 
 help: ## what can be made
 	@awk -F ': .*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,7 +58,10 @@ bench: $(DEV_STAMP) ## what it costs, beside the limits of this machine
 acceptance: $(DEV_STAMP) ## what takes long: hundreds of kills, simulated days, a real cron
 	@$(PY) -m pytest -q tests/acceptance $(ARGS)
 
-install: $(DEV_STAMP) ## .venv with the pinned packages
+install: ## packages, a configuration where there is none, the database, a look at all of it
+	@$(FIND_PYTHON); "$$python" cron/install.py $(CONFIG_WORD)
+
+upgrade: install ## the same after an update of this folder: what fails on the way leaves all as it was
 
 lock: $(DEV_STAMP) ## the newest versions that pyproject.toml allows, pinned anew
 	@$(PIP) uv
@@ -59,18 +73,11 @@ audit-pins: $(DEV_STAMP) ## are there known weaknesses in the pinned packages; a
 	@$(PY) -m pip_audit --no-deps --disable-pip --progress-spinner off --requirement requirements-dev.txt
 
 clean: ## removes .venv and caches, never a database
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV).new $(VENV).old build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
-	@python="$(PYTHON)"; \
-	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
-	if [ -z "$$python" ]; then for p in python3 python3.14 python3.13 python3.12 python3.11; do \
-		if command -v $$p >/dev/null && $$p -c "$$new_enough"; then python=$$p; break; fi; done; fi; \
-	if [ -z "$$python" ] || ! "$$python" -c "$$new_enough"; then \
-		echo "No Python 3.11 or newer found$${python:+ ($$python is older or does not start)}; install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; fi; \
-	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
-		echo "$$python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv), or name another: make PYTHON=... ..." >&2; exit 1; fi; \
+	@$(FIND_PYTHON); \
 	echo "Making $(VENV) with $$("$$python" --version)" >&2; \
 	"$$python" -m venv --clear $(VENV)
 

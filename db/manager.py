@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """An upgrade that was made: the revision before and after, and the copy of what was before, where one was made."""
+
+    before: str
+    after: str
+    copy: Path | None
 
 
 class DatabaseManager:
@@ -40,26 +50,37 @@ class DatabaseManager:
         elif revision != REVISIONS[-1]:
             self.upgrade()
 
-    def upgrade(self) -> tuple[str, str] | None:
-        """Bring an older database up to date: (revision before, revision after); None when it was up to date.
+    def upgrade(self, dumps_in: Path | None = None) -> Upgrade | None:
+        """Bring an older database up to date; None when it was.
 
-        Views are made anew in any case. All steps are one transaction; an SQLite file is copied to
-        FILE.before-REVISION first. Of PostgreSQL whoever wants a copy makes a backup before.
+        Views are made anew in any case. All steps are one transaction. An SQLite file is copied to FILE.before-REVISION
+        first, PostgreSQL dumped by pg_dump into the folder `dumps_in`, where one is named. Where the upgrade fails the
+        database is as before, and the copy is removed: each of cron's runs tries again, and would leave one.
         """
-        if self._revision() is None:
+        revision, after = self._revision(), REVISIONS[-1]
+        if revision is None:
             self._create()
             return None
-        with rebuilding(self._engine) as conn:
-            alone(conn, SCHEMA)
-            before, after = self._known(conn), REVISIONS[-1]
-            if before == after:
-                create_views(conn)
-                return None
-            file = database_file(self._engine)
-            if file is not None:
-                backups.copy(self._engine, backups.unused(file.with_name(f"{file.name}.before-{after}")))
-            _run_migrations(conn, after)
-        return before, after
+        copy: Path | None = None
+        if dumps_in is not None and revision != after and revision in REVISIONS:
+            copy = self._dump(dumps_in, after)
+        try:
+            with rebuilding(self._engine) as conn:
+                alone(conn, SCHEMA)
+                before = self._known(conn)
+                if before == after:
+                    create_views(conn)
+                    return None
+                file = database_file(self._engine)
+                if file is not None:
+                    copy = backups.unused(file.with_name(f"{file.name}.before-{after}"))
+                    backups.copy(self._engine, copy)
+                _run_migrations(conn, after)
+        except BaseException:
+            if copy is not None:
+                copy.unlink(missing_ok=True)
+            raise
+        return Upgrade(before, after, copy)
 
     def demand(self) -> None:
         """Raise DatabaseProblem where it is not of this program's revision: a reader creates and upgrades nothing."""
@@ -108,6 +129,14 @@ class DatabaseManager:
             dumps.dump(self._engine, path)
             return
         backups.copy(self._engine, path)
+
+    def _dump(self, folder: Path, after: str) -> Path | None:
+        """A dump of a PostgreSQL database as it is before an upgrade; None of an SQLite file, which has its copy."""
+        if self._engine.dialect.name != "postgresql":
+            return None
+        path = backups.unused(folder / f"{self._engine.url.database}.before-{after}")
+        self.backup(path)
+        return path
 
     def let_read(self, role: str) -> tuple[bool, str]:
         """Let a role read all of a PostgreSQL database: whether it was created, and how people are granted it."""

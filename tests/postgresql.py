@@ -57,7 +57,7 @@ def programs() -> Path:
         candidates += [Path(place, folder, "bin") for folder in ("pginstall18", "pginstall")]
     found = next((path for path in candidates if (path / "initdb").exists()), None)
     if found is None:
-        raise FileNotFoundError("no PostgreSQL here: name the folder of initdb in PG_BIN, or `make install`")
+        raise FileNotFoundError("no PostgreSQL here: name the folder of initdb in PG_BIN, or start them by make")
     return found
 
 
@@ -138,6 +138,13 @@ class Server:
             DatabaseManager(engine, self.url(PREPARED)).prepare()
             engine.dispose()
         return self.new_database(PREPARED)
+
+    def restored(self, dump: Path) -> str:
+        """The name of a new database made of a backup."""
+        name = self.new_database()
+        words = [str(self.bin / "pg_restore"), "--no-owner", f"--dbname={self.url(name)}", str(dump)]
+        subprocess.run(words, check=True, capture_output=True)
+        return name
 
     def drop(self, name: str) -> None:
         """Remove a database, whoever is connected to it."""

@@ -1,8 +1,8 @@
 """`db`: upgrade, check and back up the database, say who may read it and who changed what by hand.
 
-JSON: of upgrade `{"from", "to"}` (revisions, null where nothing was to do), of check `{"sound", "problems":
-[sentence]}`, of backup `{"file", "bytes"}`, of roles `{"role", "created", "grant"}`, of log `{"log": [{"id", "at_ms",
-"who", "action", "detail"}]}`.
+JSON: of upgrade `{"from", "to", "copy"}` (revisions, the file with what was before; null where nothing was to do), of
+check `{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`, of roles `{"role", "created", "grant"}`, of log
+`{"log": [{"id", "at_ms", "who", "action", "detail"}]}`.
 """
 
 from __future__ import annotations
@@ -37,21 +37,31 @@ app = typer.Typer(
 
 
 @app.command()
-def upgrade(ctx: typer.Context) -> int:
+def upgrade(
+    ctx: typer.Context,
+    dumps_in: Annotated[
+        Path | None,
+        typer.Option("--dump", metavar="FOLDER", help="PostgreSQL: dump it there first, where an upgrade is due."),
+    ] = None,
+) -> int:
     """Bring the database to this version's tables.
 
-    Keeps a copy of an SQLite file as it was; on PostgreSQL make a backup first if you want one. Every other command
-    does so by itself where it is needed.
+    Keeps a copy of an SQLite file as it was, and of PostgreSQL the dump that --dump asks for. Every other command
+    does so by itself, without a dump, where it is needed. An upgrade that fails changes nothing.
 
-    Example: python -m fetcher db upgrade
+    Example: python -m fetcher db upgrade --dump backups
     """
     call: Invocation = ctx.obj
     with _manager(call, must_exist=False) as manager:
-        steps = manager.upgrade()
+        made = manager.upgrade(dumps_in)
     if call.as_json:
-        put_json({"from": None if steps is None else steps[0], "to": None if steps is None else steps[1]})
+        copy = None if made is None or made.copy is None else str(made.copy)
+        put_json({"from": made and made.before, "to": made and made.after, "copy": copy})
+    elif made is None:
+        typer.echo("The database is up to date.")
     else:
-        typer.echo("The database is up to date." if steps is None else f"Upgraded from {steps[0]} to {steps[1]}.")
+        kept = "" if made.copy is None else f" As it was: {made.copy}."
+        typer.echo(f"Upgraded from {made.before} to {made.after}.{kept}")
     return 0
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": "fetcher.cli.doctor",
     "db": "fetcher.cli.database",
     "config": "fetcher.cli.config_check",
+    "cron": "fetcher.cli.cron",
     "sandbox": "fetcher.cli.sandbox",
 }
 """Each command and the module that offers it as `app`."""

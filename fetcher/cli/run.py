@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fetcher.cli.hung import GRACE, ending_what_hangs
 from fetcher.cli.summary import put_result
 from fetcher.cli.telling import alive, attended
 from fetcher.cli.working import Troubles, unusable, working
@@ -19,8 +20,9 @@ def run(call: Invocation) -> int:
     with alive(call) as pulse, call.app() as app:
         app.hooks.add(troubles)
         app.hooks.add(pulse)
-        with working(call, app), attended(call, app):
-            result = app.fetcher.run(call.config.run.time_budget)
+        budget = call.config.run.time_budget
+        with ending_what_hangs(budget + GRACE), working(call, app), attended(call, app):
+            result = app.fetcher.run(budget)
         pulse.is_hurried = app.stop.is_leaving
         code = put_result(call, result, troubles.sentences(app, result), unusable=unusable(app))
         pulse.is_well = code != EXIT_BAD_INPUT  # what is still missing the next run fetches; that a person must mend

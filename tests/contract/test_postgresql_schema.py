@@ -11,11 +11,13 @@ import pytest
 
 from db import manager
 from db.engine import open_engine, reading, writing
+from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
 from db.schema import REVISIONS, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -142,3 +144,30 @@ def test_views_made_again_keep_what_was_granted_and_built_on_them(postgresql: Se
             assert conn.exec_driver_sql("SELECT newest FROM mine").fetchall() == [(None,)]
             granted = "SELECT count(*) FROM information_schema.table_privileges WHERE grantee = 'PUBLIC' "
             assert conn.exec_driver_sql(granted + "AND table_name = 'klines'").scalar() == 1
+
+
+def test_an_upgrade_is_dumped_first_where_asked(
+    postgresql: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without pg_dump nothing is upgraded; with it the dump stays, but not that of an upgrade that failed."""
+    with empty(postgresql) as (url, engine):
+        with writing(engine) as conn:
+            manager._run_migrations(conn, REVISIONS[-2])
+        database, dumps = DatabaseManager(engine, url), tmp_path / "dumps"
+        monkeypatch.setenv("PATH", "/nonexistent")
+        with pytest.raises(DatabaseProblem, match="the backup needs pg_dump"):
+            database.upgrade(dumps)
+        assert f"at revision {REVISIONS[-2]}" in " ".join(database.check()) or "is missing" in database.check()[0]
+        monkeypatch.setenv("PATH", str(postgresql.bin))
+        with monkeypatch.context() as broken:
+            broken.setattr(manager, "_run_migrations", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                database.upgrade(dumps)
+        assert not list(dumps.iterdir())
+        made = database.upgrade(dumps)
+        assert made is not None
+        assert (made.before, made.after, [made.copy]) == (REVISIONS[-2], REVISIONS[-1], list(dumps.iterdir()))
+        assert made.copy is not None
+        assert made.copy.read_bytes().startswith(b"PGDMP")
+        assert database.check() == []
+        assert database.upgrade(dumps) is None

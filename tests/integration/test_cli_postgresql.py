@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -60,14 +59,6 @@ def url_for(line: CommandLine, user: str) -> str:
     return line.database_url.replace("postgres@", f"{user}@")
 
 
-def restored(server: Server, dump: Path) -> str:
-    """The name of a new database made of a backup."""
-    name = server.new_database()
-    words = [str(server.bin / "pg_restore"), "--no-owner", f"--dbname={server.url(name)}", str(dump)]
-    subprocess.run(words, check=True, capture_output=True)
-    return name
-
-
 def test_doctor_and_config_check_name_it_without_its_password(filled: CommandLine) -> None:
     """Sound, writable, on a server; the URL is shown and the password is not."""
     said = filled.command("doctor")
@@ -83,7 +74,8 @@ def test_doctor_and_config_check_name_it_without_its_password(filled: CommandLin
 def test_check_and_upgrade_find_nothing_to_do(filled: CommandLine) -> None:
     """A database that the program made is sound and up to date."""
     assert filled.answer("db", "check") == {"sound": True, "problems": []}
-    assert filled.answer("db", "upgrade") == {"from": None, "to": None}
+    assert filled.answer("db", "upgrade", "--dump", "dumps") == {"from": None, "to": None, "copy": None}
+    assert not (filled.folder / "dumps").exists()
 
 
 def test_a_backup_is_a_dump_that_can_be_restored(filled: CommandLine, server: Server) -> None:
@@ -95,7 +87,7 @@ def test_a_backup_is_a_dump_that_can_be_restored(filled: CommandLine, server: Se
     assert [each.name for each in filled.folder.glob("*.dump*")] == ["market.dump"]
     again = filled.command("db", "backup", "market.dump", PATH=path)
     assert (again.code, again.err.count("\n")) == (2, 1)
-    copy = restored(server, filled.folder / "market.dump")
+    copy = server.restored(filled.folder / "market.dump")
     there = filled.command("status", FETCHER_DATABASE_URL=server.url(copy))
     assert there.code == 0
     assert there.out == filled.command("status").out

@@ -1,4 +1,4 @@
-"""The cron wrapper and its crontab lines work from a bare environment, in any folder, with any log."""
+"""The cron wrapper works from a bare environment, in any folder, with any log, and tells what people should know."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def ran(checkout: Path, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize(("code", "speaks"), [(0, False), (75, False), (1, True), (2, True)])
-def test_the_exit_code_is_passed_on_and_only_failures_speak(
+@pytest.mark.parametrize(("code", "speaks"), [(0, False), (75, False), (1, False), (2, True), (137, True)])
+def test_the_exit_code_is_passed_on_and_only_what_lasts_speaks(
     checkout: Path, shell: str, code: int, *, speaks: bool
 ) -> None:
-    """Cron mails whatever a line prints: success and a held lock must print nothing, the log has it all."""
+    """Cron mails whatever a line prints: what the next run may mend must print nothing, the log has it all."""
     (checkout / "code").write_text(str(code), encoding="utf-8")
     words = [shell, "sh"] if shell == "busybox" else [shell]
     done = from_cron(*words, str(checkout / "cron/fetcher-cron.sh"), PATH="/usr/bin:/bin")
@@ -61,6 +61,70 @@ def test_the_exit_code_is_passed_on_and_only_failures_speak(
     assert done.stderr == (f"fetcher: exit code {code}; the end of {checkout}/logs/cron.log:\n{log}" if speaks else "")
     assert ran(checkout) in log
     assert "info: logged\n" in log
+
+
+def told(checkout: Path, code: int, *arguments: str, minutes: int = 0, **environment: str) -> str:
+    """What a run that ends so prints, so many minutes after the one before: that one's notes are made older."""
+    (checkout / "code").write_text(str(code), encoding="utf-8")
+    notes = checkout / "logs/cron.log.failing"
+    if notes.exists():
+        *times, before = notes.read_text(encoding="utf-8").split()
+        aged = [str(max(0, int(each) - 60 * minutes)) for each in times]
+        notes.write_text(" ".join([*aged, before]) + "\n", encoding="utf-8")
+    return from_cron(checkout / "cron/fetcher-cron.sh", *arguments, **environment).stderr.partition("; ")[0].strip()
+
+
+def test_failures_that_last_are_told_each_day_until_they_end(checkout: Path) -> None:
+    """An hour of exit code 1, a mail; the next after a day; a run that holds the lock changes nothing; then the end."""
+    assert not told(checkout, 1)
+    assert not told(checkout, 1, minutes=30)
+    assert not told(checkout, 75, minutes=30)
+    assert told(checkout, 1) == "fetcher: exit code 1 for 60 minutes now"
+    assert not told(checkout, 1, minutes=60)
+    assert told(checkout, 1, minutes=24 * 60) == "fetcher: exit code 1 for 1560 minutes now"
+    assert told(checkout, 0) == "fetcher: well again: runs had failed for 1560 minutes"
+    assert not told(checkout, 0)
+    assert not (checkout / "logs/cron.log.failing").exists()
+
+
+def test_what_ended_before_it_was_told_is_not_told(checkout: Path) -> None:
+    """A network that was away for half an hour is no news."""
+    assert [told(checkout, code, minutes=30) for code in (1, 1, 0, 1, 0)] == [""] * 5
+
+
+def test_what_no_queue_mends_is_told_at_once_and_once(checkout: Path) -> None:
+    """A broken configuration, and when another failure takes its place."""
+    assert told(checkout, 2) == "fetcher: exit code 2"
+    assert not told(checkout, 2, minutes=5)
+    assert told(checkout, 137, minutes=5) == "fetcher: exit code 137 for 10 minutes now"
+    assert told(checkout, 0) == "fetcher: well again: runs had failed for 10 minutes"
+
+
+def test_how_long_is_chosen(checkout: Path) -> None:
+    """0 tells each failure that is new; options belong to the bare run, a command's failure is always told."""
+    assert told(checkout, 1, FETCHER_MAIL_AFTER="0") == "fetcher: exit code 1"
+    assert not told(checkout, 1, "--quiet", FETCHER_MAIL_AFTER="0")
+    assert [told(checkout, 1, "audit", "--repair") for _ in range(2)] == ["fetcher: exit code 1"] * 2
+
+
+@pytest.mark.parametrize("notes", ["", "abc def 1", "99999999999 0 1", "1", "\n"])
+def test_notes_that_make_no_sense_are_made_anew(checkout: Path, notes: str) -> None:
+    """A clock that was set back, or a file cut short by a full disk."""
+    path = checkout / "logs/cron.log.failing"
+    path.parent.mkdir()
+    path.write_text(notes, encoding="utf-8")
+    (checkout / "code").write_text("2", encoding="utf-8")
+    said = from_cron(checkout / "cron/fetcher-cron.sh").stderr
+    assert said.startswith("fetcher: exit code 2")
+    assert re.fullmatch(r"\d+ \d+ 2\n", path.read_text(encoding="utf-8"))
+
+
+def test_another_python_is_taken_where_one_is_named(checkout: Path, tmp_path: Path) -> None:
+    """As for a package that is installed in an environment of its own."""
+    python = tmp_path / "a python"
+    (checkout / ".venv/bin/python").rename(python)
+    assert from_cron(checkout / "cron/fetcher-cron.sh", FETCHER_PYTHON=str(python)).returncode == 0
+    assert ran(checkout) in (checkout / "logs/cron.log").read_text(encoding="utf-8")
 
 
 def test_answers_get_a_time_in_the_log(checkout: Path) -> None:
@@ -109,11 +173,14 @@ def test_a_log_that_grew_is_moved(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("size", ["abc", "-1", "10M", "9" * 19])
-def test_a_log_size_that_is_no_number_is_told_and_the_run_made(checkout: Path, size: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "what"), [("FETCHER_LOG_MAX", "bytes; 10000000"), ("FETCHER_MAIL_AFTER", "seconds; 3600")]
+)
+def test_what_is_no_number_is_told_and_the_run_made(checkout: Path, size: str, name: str, what: str) -> None:
     """One sentence, and the default instead."""
-    done = from_cron(checkout / "cron/fetcher-cron.sh", FETCHER_LOG_MAX=size)
+    done = from_cron(checkout / "cron/fetcher-cron.sh", **{name: size})
     assert done.returncode == 0
-    assert done.stderr == f"fetcher: FETCHER_LOG_MAX is {size}, not a number of bytes; 10000000 is used\n"
+    assert done.stderr == f"fetcher: {name} is {size}, not a number of {what} is used\n"
     assert ran(checkout) in (checkout / "logs/cron.log").read_text(encoding="utf-8")
 
 
@@ -173,32 +240,3 @@ def test_what_is_missing_is_named(checkout: Path) -> None:
     done = from_cron(checkout / "cron/fetcher-cron.sh")
     assert done.returncode == 2
     assert "make install" in done.stderr
-
-
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-def test_the_crontab_lines_run_in_a_folder_of_any_name(checkout: Path, locale: str) -> None:
-    """Each line that is printed runs the wrapper; cron takes a percent sign back only behind a backslash."""
-    printed = subprocess.run(
-        [checkout / "cron/print-crontab.sh"], env={"LC_ALL": locale, "PATH": "/usr/bin:/bin"},
-        capture_output=True, check=True,
-    ).stdout  # fmt: skip
-    assert b"/opt/" not in printed
-    for line, arguments in zip(crontab_commands(printed), [[], ["audit", "--repair"]], strict=True):
-        assert not re.search(rb"(?<!\\)%", line)
-        done = from_cron("/bin/sh", "-c", line.replace(rb"\%", b"%").decode("utf-8", "surrogateescape"))
-        assert (done.returncode, done.stderr) == (0, "")
-        assert ran(checkout, *arguments) in (checkout / "logs/cron.log").read_text(encoding="utf-8")
-
-
-def crontab_commands(text: bytes) -> list[bytes]:
-    """What follows the five fields of time on each line that is no comment."""
-    return [line.split(None, 5)[5] for line in text.splitlines() if line and not line.startswith(b"#")]
-
-
-def test_a_folder_that_no_cron_understands_is_refused(tmp_path: Path) -> None:
-    """A backslash means different things to different crons: one sentence instead of a line that may fail."""
-    folder = tmp_path / "a\\b"
-    shutil.copytree(ROOT / "cron", folder / "cron")
-    done = from_cron(folder / "cron/print-crontab.sh")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "backslash" in done.stderr

@@ -65,3 +65,30 @@ def test_the_exit_code_of_the_program_is_told(checkout: Path) -> None:
     done = make(checkout, "run")
     assert done.returncode == 2
     assert done.stderr.startswith("The program's exit code is 75.\n")
+
+
+@pytest.mark.parametrize("target", ["install", "upgrade"])
+def test_install_starts_its_program_for_the_configuration(checkout: Path, tmp_path: Path, target: str) -> None:
+    """With the Python that was named, or the first that is new enough; the configuration is one word."""
+    python = tmp_path / "python9"
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] || printf "%s\\n" "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    done = make(checkout, target, f"PYTHON={python}", "CONFIG=my own's.yaml")
+    assert (done.returncode, done.stdout) == (0, "cron/install.py\nmy own's.yaml\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("exit 1", "No Python 3.11 or newer found ("),
+        ('case "$2" in *ensurepip*) exit 1; esac', "cannot make virtual environments: install its venv package"),
+    ],
+)
+def test_a_python_that_will_not_do_is_told(checkout: Path, tmp_path: Path, script: str, words: str) -> None:
+    """One sentence with what to do."""
+    python = tmp_path / "python9"
+    python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    python.chmod(0o755)
+    done = make(checkout, "install", f"PYTHON={python}")
+    assert done.returncode == 2
+    assert words in done.stderr
