@@ -1,8 +1,8 @@
 """`db`: upgrade, check and back up the database, say who may read it and who changed what by hand.
 
 JSON: of upgrade `{"from", "to", "copy"}` (revisions, the file with what was before; null where nothing was to do), of
-check `{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`, of roles `{"role", "created", "grant"}`, of log
-`{"log": [{"id", "at_ms", "who", "action", "detail"}]}`.
+check `{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`, of roles `{"role", "created", "grant"}`, of
+log `{"log": [{"id", "at_ms", "who", "action", "detail"}]}`.
 """
 
 from __future__ import annotations
