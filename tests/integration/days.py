@@ -19,6 +19,7 @@ from fetcher.model import DAY, HOUR, MINUTE, Timeframe, Window
 from fetcher.sandbox.generated import GeneratedMarket, History
 from fetcher.sandbox.registry import VENUES
 from tests.integration.service import Service
+from tests.integration.webhooks import serving
 from tests.integration.world import as_asked, same_candles, slots_of
 from tests.integration.world_of_sources import SourceWorld, market_of, open_sources
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from fetcher.model import Rows
+    from tests.integration.webhooks import Webhooks
 
 SOURCES = ("binance", "okx", "coinbase")
 MINUTES = ("BTC", "ETH")  # at 1m
@@ -83,6 +85,7 @@ class Report:
     lags: list[float] = field(default_factory=list)
     resident: list[float] = field(default_factory=list)
     revisions: int = 0
+    alarms: list[str] = field(default_factory=list)
     absent: int = 0
     faults: Counter[str | None] = field(default_factory=Counter)
 
@@ -100,7 +103,8 @@ class Report:
             f"{self.ratio:.2f} of what an all-knowing scheduler needs ({self.needed:,.0f}); "
             f"from close to answer {median(lags):.0f} s in the median, {lags[len(lags) * 95 // 100]:.0f} s for 95 of "
             f"100, {lags[-1]:.0f} s at most; memory {self.resident[0]:.0f} MB at first, "
-            f"{self.resident[-1]:.0f} MB at last, {max(self.resident):.0f} MB at most"
+            f"{self.resident[-1]:.0f} MB at last, {max(self.resident):.0f} MB at most; "
+            f"alarms: {' | '.join(self.alarms)}"
         )
 
 
@@ -108,18 +112,18 @@ def live(folder: Path, script: Script, seed: int) -> Report:
     """Live through a script, look that everything holds that has to, and report."""
     halt = script.span(script.outage)
     told = ("--fault-seed", str(seed), "--outage", f"{format_utc(halt.start)}/{format_utc(halt.end)}")
-    with open_sources(folder, *told, "--clock", f"{format_utc(START)} x{script.speed:g}") as world:
-        service = Service(world.config_path)
+    clock = f"{format_utc(START)} x{script.speed:g}"
+    with open_sources(folder, *told, "--clock", clock) as world, serving() as hooks:
+        service = Service(world.config_path, {"FETCHER_ALERTS": hooks.target})
         try:
-            return _Life(world, service, script).live()
+            return _Life(world, service, hooks, script).live()
         finally:
             service.close()
-            (folder / "life.log").write_text(service.said(), encoding="utf-8")
 
 
 class _Life:
-    def __init__(self, world: SourceWorld, service: Service, script: Script) -> None:
-        self._world, self._service, self._script = world, service, script
+    def __init__(self, world: SourceWorld, service: Service, hooks: Webhooks, script: Script) -> None:
+        self._world, self._service, self._hooks, self._script = world, service, hooks, script
         self._report = Report()
         self._never = Event()
 
@@ -212,6 +216,11 @@ class _Life:
         report.requests = len(requests)
         report.faults = Counter(entry["fault"] for entry in requests)
         report.needed = needed(script)
+        report.alarms = [line for body in self._hooks.bodies() for line in body.splitlines() if line.strip()]
+        for source in ("binance", "okx"):
+            said = [line for line in report.alarms if f"{source} does not serve" in line]
+            assert len([line for line in said if line.startswith("OVER")]) >= 1, report.alarms
+            assert len(said) <= 2 * 2 + 2, report.alarms  # told and over for each outage, and perhaps one that flaps
         report.lags = lags(requests, script)
         for base, timeframe in all_series():
             rows, absent = self._complete(base, timeframe)
