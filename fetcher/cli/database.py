@@ -1,4 +1,4 @@
-"""`db`: upgrade, check and back up the database, and say who may read it.
+"""`db`: upgrade, check, back up and copy the database (fetcher/cli/database_copy.py), and say who may read it.
 
 JSON: of upgrade `{"from", "to"}` (revisions, null where nothing was to do), of check
 `{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`, of roles `{"role", "created", "grant"}`.
@@ -16,6 +16,7 @@ from db.engine import database_file, open_engine
 from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
 from db.roles import READERS
+from fetcher.cli.database_copy import copy
 from fetcher.cli.show import put_json
 from fetcher.errors import ConfigError
 
@@ -28,7 +29,7 @@ _LONGEST_NAME = 63  # bytes; PostgreSQL cuts off what is longer
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None,
-    help="Upgrade, check or back up the database, and say who may read it.\n\n"
+    help="Upgrade, check, back up or copy the database, and say who may read it.\n\n"
     "Example: python -m fetcher db backup market-copy.db",
 )  # fmt: skip
 
@@ -116,6 +117,9 @@ def roles(
         typer.echo(f"{name} {'was created and' if created else 'was there and'} may read everything. For each reader:")
         typer.echo(f"  {grant}")
     return 0
+
+
+app.command()(copy)
 
 
 @contextmanager
