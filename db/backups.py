@@ -28,7 +28,7 @@ def copy(engine: Engine, path: Path) -> None:
             driver: Any = conn.connection.driver_connection
             driver.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
-            verdict = target.execute("PRAGMA quick_check(1)").fetchone()[0]
+            verdict = " ".join(target.execute("PRAGMA quick_check(1)").fetchone()[0].split())
         if verdict != "ok":
             raise DatabaseProblem(f"the backup is not sound ({verdict}), so the database is damaged; run `db check`")
         part.rename(path)
