@@ -34,7 +34,7 @@ def copy(engine: Engine, path: Path) -> None:
                     raise
                 raise DatabaseProblem(f"the backup {path} cannot be written: its disk is full") from error
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
-            verdict = target.execute("PRAGMA quick_check(1)").fetchone()[0]
+            verdict = " ".join(target.execute("PRAGMA quick_check(1)").fetchone()[0].split())
         if verdict != "ok":
             raise DatabaseProblem(f"the backup is not sound ({verdict}), so the database is damaged; run `db check`")
         part.rename(path)

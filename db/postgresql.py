@@ -5,6 +5,7 @@ Nothing is kept in a session: behind PgBouncer each transaction may meet another
 
 from __future__ import annotations
 
+import logging
 import select
 from contextlib import contextmanager
 from threading import Event
@@ -38,6 +39,8 @@ _CONNECT = {
     "tcp_user_timeout": 30_000,
 }
 _NEW = "new"
+# What the driver has to say is in its exceptions, and they become sentences: no line of its own on stderr beside them.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 _NUL = "\N{SYMBOL FOR NULL}"
 
 

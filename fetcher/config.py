@@ -236,6 +236,11 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     return loaded
 
 
+def beside(config_path: Path, url: str) -> str:
+    """The URL of another database than the configured one, read as `database_url` is."""
+    return _absolute(url, config_path)
+
+
 _PLAIN_WORDS = {
     "extra_forbidden": "unknown key",
     "missing": "is required",

@@ -155,10 +155,10 @@ class CryptoDataFetcher:
         return read_result(self._engine, [(series, None) for series in all_series], timed_out=late)
 
     def _fetched(self, all_series: Sequence[Series]) -> list[Series]:
-        """Those of which anything is closed, as they stand after the work."""
+        """Those of which anything was closed before the work, as they stand after it: what is new was just read."""
         with reading(self._engine) as connection:
             now = {row.id: row for row in series_rows.read_series(connection)}
-        return [as_series(now[s.id]) for s in all_series if now[s.id].closed_until_ms is not None]
+        return [as_series(now[s.id]) for s in all_series if s.closed_until_ms is not None]
 
     def _backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
         all_series = [series for series, _ in asked]

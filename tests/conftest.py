@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +28,19 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test hid is no secret of the next."""
     monkeypatch.setattr(masking, "_hidden", [])
+
+
+# `make coverage` tells child processes by this variable what to measure; tests give most of theirs a bare environment.
+_MEASURED = "COVERAGE_PROCESS_CONFIG"
+if _MEASURED in os.environ:
+    _start = subprocess.Popen.__init__
+
+    def _start_measured(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever Popen takes
+        if kwargs.get("env") is not None:
+            kwargs["env"] = {**kwargs["env"], _MEASURED: os.environ[_MEASURED]}
+        _start(self, *args, **kwargs)
+
+    subprocess.Popen.__init__ = _start_measured  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")

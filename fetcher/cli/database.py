@@ -1,4 +1,6 @@
-"""`db`: upgrade, check and back up the database, say who may read it and who changed what by hand.
+"""`db`: upgrade, check, back up and copy the database, say who may read it and who changed what by hand.
+
+Copying is in fetcher/cli/database_copy.py.
 
 JSON: of upgrade `{"from", "to", "copy"}` (revisions, the file with what was before; null where nothing was to do), of
 check `{"sound", "problems": [sentence]}`, of backup `{"file", "bytes"}`, of roles `{"role", "created", "grant"}`, of
@@ -19,6 +21,7 @@ from db.engine import database_file, open_engine, reading, shown
 from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
 from db.roles import READERS
+from fetcher.cli.database_copy import copy
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.errors import ConfigError
 
@@ -31,7 +34,7 @@ _LONGEST_NAME = 63  # bytes; PostgreSQL cuts off what is longer
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None,
-    help="Upgrade, check or back up the database, say who may read it and who changed what by hand.\n\n"
+    help="Upgrade, check, back up or copy the database, say who may read it and who changed what by hand.\n\n"
     "Example: python -m fetcher db backup market-copy.db",
 )  # fmt: skip
 
@@ -159,6 +162,9 @@ def _words(detail: Mapping[str, Any]) -> str:
     """What a command was done to: `count 2, jobs 17 BTC/USDT 1h gap …`."""
     told = {name: ", ".join(map(str, each)) if isinstance(each, list) else each for name, each in detail.items()}
     return "; ".join(f"{name} {each}" for name, each in told.items())
+
+
+app.command()(copy)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from fetcher.observe.lines import MARK, say
 if TYPE_CHECKING:
     from fetcher.events import Fact
 
+_TOLD = 1_000  # reasons that are remembered as told
 _MANY_ROWS = 10_000  # pruned at once: worth a line for people
 _DEBUG, _INFO, _WARNING = logging.DEBUG, logging.INFO, logging.WARNING
 
@@ -48,7 +49,7 @@ class FactLog:
     """
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str | None]] = set()
+        self._told: dict[tuple[str, str | None], None] = {}  # in the order of telling
         self._refused: dict[tuple[str, str], int] = {}
         self._brought: defaultdict[str, _Brought] = defaultdict(_Brought)
 
@@ -158,7 +159,9 @@ class FactLog:
         level, words = (_WARNING, "was given up") if fact.status == "failed" else (_INFO, "waits")
         if (fact.status, fact.error) in self._told:
             level = _DEBUG
-        self._told.add((fact.status, fact.error))
+        self._told[fact.status, fact.error] = None
+        if len(self._told) > _TOLD:  # a daemon's backfill hears of new ones for days
+            del self._told[next(iter(self._told))]
         say(level, "job", "job %d (%s) %s: %s", fact.job_id, window, words, fact.error, **told)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing, suppress
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +21,8 @@ from tests.integration.world import market
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.integration.daemons import Daemon
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -116,11 +121,28 @@ def test_after_a_kill_the_next_one_goes_on(line: CommandLine) -> None:
     assert is_whole(line, "BTC/USDT", M1, Window(parse_utc("2026-05-25"), newest(line) + MINUTE))
 
 
+def suspend(line: CommandLine, daemon: Daemon) -> None:
+    """Stop it between two transactions: within one it would hold SQLite's lock all the while."""
+    for _ in range(100):
+        daemon.child.send_signal(signal.SIGSTOP)
+        if line.databases.name != "sqlite":
+            return
+        with (
+            suppress(sqlite3.OperationalError),
+            closing(sqlite3.connect(line.folder / "market.db", timeout=0.2)) as own,
+        ):
+            own.execute("BEGIN IMMEDIATE")
+            return
+        daemon.child.send_signal(signal.SIGCONT)
+        Event().wait(0.05)
+    pytest.fail("it is always writing")
+
+
 def test_after_a_suspension_it_catches_up_at_once(line: CommandLine) -> None:
     """Stopped for minutes it holds the lock against others, and fetches what closed meanwhile when it goes on."""
     with running(line) as daemon:
         closes(line, daemon, 1)
-        daemon.child.send_signal(signal.SIGSTOP)
+        suspend(line, daemon)
         line.sandbox.configure(clock=f"2026-06-01T02:00:30Z x{SPEED}")
         late = line.command(FETCHER_CLOCK="2026-06-01T02:00:30Z")
         assert late.code == 75, "its lock ran out an hour ago, but it lives"

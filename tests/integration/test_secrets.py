@@ -72,6 +72,17 @@ def test_a_key_file_for_everybody_is_told(line: CommandLine) -> None:
     assert told == [1, 0, 0]
 
 
+def test_a_file_of_who_is_told_is_looked_at_as_well(line: CommandLine) -> None:
+    """Its addresses hold passwords."""
+    path = secret_file(line, 0o644)
+    configure(line, "api_key_env: GECKO_KEY")
+    line.config_path.write_text(f"{line.config_path.read_text()}alerts: {{to_file: {path.name}}}\n", encoding="utf-8")
+    sentence = f"{path}, which holds secrets, can be read by others; run: chmod 600 {path}"
+    assert f"Note: {sentence}" in line.command("config", "check", GECKO_KEY=KEY).out
+    path.chmod(0o600)
+    assert "can be read by others" not in line.command("config", "check", GECKO_KEY=KEY).out
+
+
 def test_a_key_from_systemd(line: CommandLine) -> None:
     """What LoadCredential hands over stands in for the variable of that name, and for the database's address."""
     folder = line.folder / "credentials"

@@ -24,4 +24,4 @@ def test_six_hours(tmp_path: Path) -> None:
     """Complete, right, healed, as few requests as can be, and within its memory."""
     report = live(tmp_path, SIX_HOURS, 6)
     assert report.ratio <= MOST, report
-    assert report.resident[-1] <= 1.15 * report.resident[len(report.resident) // 2], report
+    assert report.resident[-1] <= report.resident[len(report.resident) // 2] + 40, report  # it still learns things

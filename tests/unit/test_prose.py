@@ -105,6 +105,19 @@ def test_every_line_of_the_readme_can_be_typed(line: str) -> None:
     assert misreading(shlex.split(line)) is None
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_what_the_docs_show_is_there(page: Path) -> None:
+    """Commands can be typed, links lead to pages that are there, and the index names every page."""
+    text = page.read_text(encoding="utf-8")
+    for line in invocations(text):
+        assert misreading(shlex.split(line)) is None, line
+    missing = {
+        link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link and not (page.parent / link).exists()
+    }
+    assert not missing
+    assert page.name == "README.md" or f"]({page.name})" in (page.parent / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))))
 def test_the_readme_names_no_option_that_is_gone(option: str) -> None:
     """Each long option that the README names exists somewhere."""
