@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fetcher.clock import Stop
 
-LEAVE_SECONDS = 4.5  # on the wall: services and machines that go down wait not much longer before they kill
+LEAVE_SECONDS = 4.0  # on the wall: services and machines that go down wait not much longer before they kill
 _LINGER_SECONDS = 0.2  # for threads that are about to end
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SHOW_CURSOR = "\x1b[?25h"

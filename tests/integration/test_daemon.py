@@ -106,6 +106,19 @@ def test_a_source_that_hangs_keeps_nobody(line: CommandLine, word: str, code: in
     assert line.query("SELECT * FROM locks") == []
 
 
+@ON_SQLITE
+def test_a_database_that_hangs_keeps_nobody(line: CommandLine) -> None:
+    """Told to leave while another process holds the file, it goes without what it could not write; nothing is lost."""
+    with running(line) as daemon:
+        closes(line, daemon, 1)
+        with closing(sqlite3.connect(line.folder / "market.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert daemon.leaves() < LEAVE_SECONDS
+        assert daemon.child.returncode == 1
+        assert daemon.says("leaving what does not come to an end")
+    assert line.command(FETCHER_CLOCK="2026-06-01T00:09:00Z").code == 0
+
+
 def test_after_a_kill_the_next_one_goes_on(line: CommandLine) -> None:
     """Kill -9 in the middle of a backfill: another daemon takes lock and jobs over at once, and nothing lacks."""
     line.configure(market("BTC/USDT", "1m", "2026-05-25"))
