@@ -43,14 +43,14 @@ demo: $(RUN_STAMP) ## the whole product without a network, against the sandbox
 	@$(PY) -m fetcher.sandbox.demo
 
 test: $(DEV_STAMP) ## the tests
-	@$(PY) -m pytest -q -n $(WORKERS) --maxprocesses=4 $(ARGS)
+	@$(PY) -m pytest -q -n $(WORKERS) --maxprocesses=4 --dist worksteal $(ARGS)
 
 check: $(DEV_STAMP) ## everything that has to hold: ruff, mypy, import-linter, tests
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --quiet --diff .
 	@$(PY) -m mypy --no-error-summary
 	@$(PY) $(VENV)/bin/lint-imports --no-logo
-	@$(PY) -m pytest -q -n $(WORKERS) --maxprocesses=4
+	@$(PY) -m pytest -q -n $(WORKERS) --maxprocesses=4 --dist worksteal
 
 # The program's processes are measured too: coverage patches subprocess, so that each child begins and saves by itself.
 # One that is killed saves nothing; what only such a one runs counts as not run.
@@ -65,6 +65,7 @@ bench: $(DEV_STAMP) ## what it costs, beside the limits of this machine
 
 acceptance: $(DEV_STAMP) ## what takes long: hundreds of kills, simulated days, a real cron
 	@$(PY) -m pytest -q tests/acceptance $(ARGS)
+	@TEST_BOTH_DATABASES=1 $(PY) -m pytest -q -n $(WORKERS) --maxprocesses=4 tests/integration -k postgresql
 
 install: ## packages, a configuration where there is none, the database, a look at all of it
 	@$(FIND_PYTHON); "$$python" cron/install.py $(CONFIG_WORD)

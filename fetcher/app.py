@@ -38,7 +38,7 @@ from fetcher.storage import Storage
 from fetcher.validation import DataValidator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy import Engine
 
@@ -106,11 +106,11 @@ def build(
     book = RunBook(engine, clock, lines, owner, hooks.tell, Housekeeping(engine, clock, config.keep, hooks.tell).tidy)
     rereader = Rereader(engine, asker, storage, router, clock, hooks.tell)
 
-    def check(some: Sequence[Series], seconds: float) -> None:
+    def check(some: Sequence[Series], known: Collection[int], seconds: float) -> None:
         until = clock.elapsed() + seconds
         rereader.reread(some, until)
         seconds = until - clock.elapsed()
-        checked = sample(router, engine, some, clock, clock.now_ms(), seconds)
+        checked = sample(router, engine, [each for each in some if each.id in known], clock, clock.now_ms(), seconds)
         if checked is not None:
             hooks.tell(checked)
 

@@ -18,7 +18,7 @@ from fetcher.jobqueue import as_series
 from fetcher.results import read_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from sqlalchemy import Engine
 
@@ -43,7 +43,7 @@ class CryptoDataFetcher:
     def __init__(
         self, engine: Engine, clock: Clock, book: RunBook, queue: JobQueue, planning: Planning,
         recovery: RecoveryManager, wanted: Sequence[WantedSeries],
-        check: Callable[[Sequence[Series], float], None],
+        check: Callable[[Sequence[Series], Collection[int], float], None],
     ) -> None:  # fmt: skip
         self._engine = engine
         self._clock = clock
@@ -151,14 +151,14 @@ class CryptoDataFetcher:
         late = self._clock.elapsed() >= deadline
         left = deadline - self._clock.elapsed()
         if left > CHECK_SECONDS:
-            self._check(self._fetched(all_series), left)
+            self._check(self._fetched(all_series), {s.id for s in all_series if s.closed_until_ms is not None}, left)
         return read_result(self._engine, [(series, None) for series in all_series], timed_out=late)
 
     def _fetched(self, all_series: Sequence[Series]) -> list[Series]:
-        """Those of which anything was closed before the work, as they stand after it: what is new was just read."""
+        """Those of which anything is closed, as they stand after the work."""
         with reading(self._engine) as connection:
             now = {row.id: row for row in series_rows.read_series(connection)}
-        return [as_series(now[s.id]) for s in all_series if s.closed_until_ms is not None]
+        return [as_series(now[s.id]) for s in all_series if now[s.id].closed_until_ms is not None]
 
     def _backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
         all_series = [series for series, _ in asked]

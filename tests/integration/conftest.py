@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Engine
+
+
+THOROUGH = "TEST_BOTH_DATABASES"
+_ABOUT_SOURCES = {
+    "test_audit_cross", "test_cli_running", "test_real_changes", "test_real_clocks", "test_real_recorded",
+    "test_real_sources", "test_real_storms", "test_sources_failover", "test_sources_lazy", "test_sources_quiet",
+    "test_sources_storm", "test_sources_unserved", "test_sources_witness", "test_spread",
+}  # fmt: skip
+"""Modules that are about exchanges and the command line more than about databases, and take minutes."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave those to SQLite in `make check`; `make acceptance` runs all of them on PostgreSQL too."""
+    if os.environ.get(THOROUGH):
+        return
+
+    def is_left(item: pytest.Item) -> bool:
+        told = getattr(item, "callspec", None)
+        return item.path.stem in _ABOUT_SOURCES and told is not None and told.params.get("databases") == "postgresql"
+
+    if left := [item for item in items if is_left(item)]:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not is_left(item)]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -218,7 +218,7 @@ class _Life:
         report.needed = needed(script)
         report.alarms = [line for body in self._hooks.bodies() for line in body.splitlines() if line.strip()]
         for source in ("binance", "okx"):
-            said = [line for line in report.alarms if f"{source} does not serve" in line]
+            said = [line for line in report.alarms if f" {source} does not serve" in line or f" {source} rests" in line]
             assert len([line for line in said if line.startswith("OVER")]) >= 1, report.alarms
             assert len(said) <= 2 * 2 + 2, report.alarms  # told and over for each outage, and perhaps one that flaps
         report.lags = lags(requests, script)

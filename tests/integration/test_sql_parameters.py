@@ -35,6 +35,7 @@ BUILT = {
     "db/postgresql.py": "a transaction's number, as the server gave it",
     "db/roles.py": "the name of a role, quoted by the dialect: no database takes it as a parameter",
     "db/sqlite.py": "numbers of ours",
+    "db/transfer.py": "names of our tables",
     "db/views.py": "names of our views",
 }
 """Where a statement is put together, and of what: everything else is written out whole or made by SQLAlchemy."""
