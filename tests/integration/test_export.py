@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,6 +176,15 @@ def test_what_is_missing_is_told_and_never_filled(
     assert "not planned yet: the next run will" in hours.out
     assert "stored once, and gone since: `audit --repair`" in hours.out
     assert len(read(line, "fewer.csv")) == 3 * 24 - 2 - 2  # two hours of the outage, two with a minute missing
+
+
+@ON_SQLITE  # nothing is read
+def test_a_folder_is_no_file(line: CommandLine, export: Callable[..., Said]) -> None:
+    """Whatever is forced."""
+    (line.folder / "there/BTC_USDT-1h.csv").mkdir(parents=True)
+    said = export("--out", "there", "--timeframe", "1h", "--symbol", "BTC/USDT", "--format", "csv", "--force")
+    shutil.rmtree(line.folder / "there")
+    assert (said.code, "--out there/BTC_USDT-1h.csv is a folder" in said.err) == (2, True), said
 
 
 @ON_SQLITE  # nothing is read

@@ -25,6 +25,9 @@ _NEVER_ASKED = "test_what_it_cannot_serve_is_never_asked"
 _COINS = "unit/test_coingecko_coins.py"
 _ADVICE = "unit/test_binance_classify.py::test_what_the_user_can_change_is_said"
 _RELEASE = "integration/test_release.py"
+_EXPORT = "integration/test_export.py::test_bad_words_are_refused_in_one_sentence"
+_CRONTAB = "unit/test_crontab.py::test_what_makes_no_line_is_refused"
+_ALERTS = "unit/test_alerts_targets.py::test_what_is_wrong_with_the_section_is_a_sentence"
 _NO_CANDLE = f"{_RELEASE}::test_what_can_be_no_candle_is_refused"
 
 TESTS: dict[str, tuple[str, ...]] = {
@@ -70,7 +73,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "proxy-text": (f"{_SOURCE}[must be text like http://127.0.0.1:3128, or direct for none]",),
     "no-socks": (f"{_CONFIG}::test_socks_needs_its_package",),
     "no-variable": (f"{_CONFIG}::test_a_key_itself_is_not_repeated",),
-    "plan-key": (f"{_CONFIG}::test_plan_and_key_have_to_fit[plan demo needs a key]",),
+    "plan-key": (f"{_CONFIG}::test_plan_and_key_have_to_fit[plan: demo]",),
     "key-plan": (f"{_CONFIG}::test_plan_and_key_have_to_fit[api_key_env needs plan: demo]",),
     "no-listen": (f"{_METRICS}[9464 is no address to listen on]",),
     "no-prom-file": (f"{_METRICS}['a.txt' is not a file for node_exporter]",),
@@ -174,4 +177,41 @@ TESTS: dict[str, tuple[str, ...]] = {
     "release-unreadable": (f"{_RELEASE}::test_a_row_that_nobody_can_read_is_refused",),
     "release-early": (f"{_RELEASE}::test_a_series_without_proof_takes_nothing",),
     "release-again": (f"{_RELEASE}::test_nothing_is_released_twice",),
+    "file-not-there": ("integration/test_read_candles.py::test_no_database_is_made",),
+    "older-database": ("integration/test_read_candles.py::test_an_older_database_is_not_upgraded",),
+    "at-too-many": (f"{_URL}[holds an @ too many]",),
+    "bad-option": (f"{_SERVER}::test_certificates_are_not_taken_for_databases[mend the options]",),
+    "sslmode": (f"{_SERVER}::test_a_server_without_tls_that_was_asked_for",),
+    "not-the-owner": ("integration/test_cli_postgresql.py::test_who_may_not_grant_does_not_say_that_it_did",),
+    "key-file": ("unit/test_config.py::test_a_key_file_is_a_path",),
+    "secret-file": (f"{_ALERTS}[needs the name of a file]",),
+    "one-variable": (f"{_ALERTS}[needs the name of one environment variable]",),
+    "no-size": (f"{_ALERTS}['lots' is not a size]",),
+    "no-age": ("unit/test_config.py::test_an_age_is_a_day_at_least",),
+    "nothing-stored": ("unit/test_staged_errors.py::test_before_the_first_run_nothing_can_be_chosen",),
+    "nothing-known": ("unit/test_ranges.py::test_what_cannot_be_asked[nothing is known yet of BTC/USDT 1h]",),
+    "not-in-database": ("integration/test_read_candles.py::test_bad_arguments_get_one_sentence",),
+    "word-no-date": ("integration/test_read_candles.py::test_bad_arguments_get_one_sentence",),
+    "no-resample": (f"{_EXPORT}[resample '7m' is none; one of 1m]",),
+    "not-coarser": (f"{_EXPORT}[1h candles cannot be added up to 1m ones]",),
+    "three-days": ("unit/test_ranges.py::test_where_three_days_begin_has_to_be_known",),
+    "format-needed": (f"{_EXPORT}[--format is needed: one of csv parquet feather]",),
+    "no-format": (f"{_EXPORT}[--format 'xlsx' is none]",),
+    "no-layout": (f"{_EXPORT}[--layout 'polars' is none]",),
+    "format-layout": (f"{_EXPORT}[--format csv is none of --layout freqtrade]",),
+    "fill-layout": (f"{_EXPORT}[--fill goes with --layout pandas]",),
+    "out-ending": (f"{_EXPORT}[does not end with .feather]",),
+    "out-no-folder": (f"{_EXPORT}[config.yaml is no folder]",),
+    "out-folder": ("integration/test_export.py::test_a_folder_is_no_file",),
+    "out-there": ("integration/test_export.py::test_several_series_make_a_folder_that_freqtrade_reads",),
+    "out-twice": (f"{_EXPORT}[written]",),
+    "cron-every": (f"{_CRONTAB}[--every 7m]",),
+    "cron-log": (f"{_CRONTAB}[the log /dev/null/cron.log cannot be written]",),
+    "cron-long": (f"{_CRONTAB}[more than 990 bytes]",),
+    "cron-path": (f"{_CRONTAB}[has a backslash or something unprintable]",),
+    "cron-marks": ("unit/test_crontab.py::test_half_a_block_is_left_to_people",),
+    "unit-name": ("unit/test_units.py::test_what_makes_no_unit_is_refused[cannot name a unit]",),
+    "unit-foreign": ("unit/test_units.py::test_only_units_of_ours_are_overwritten",),
+    "unit-unwritten": ("unit/test_units.py::test_what_makes_no_unit_is_refused[cannot be written]",),
+    "wrapper-gone": ("unit/test_crontab.py::test_an_installed_package_brings_the_wrapper",),
 }  # fmt: skip

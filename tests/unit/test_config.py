@@ -221,6 +221,21 @@ def test_a_key_itself_is_not_repeated(path: Path, written: str) -> None:
     assert "hush" not in said
 
 
+@pytest.mark.parametrize("written", ["7", "[7]", "''"])
+def test_a_key_file_is_a_path(path: Path, written: str) -> None:
+    """Whatever else stands there is not repeated."""
+    text = f"sources: {{binance: {{client: coingecko, plan: demo, api_key_file: {written}}}}}\nmarkets:\n{MARKET}"
+    says = "sources.binance.api_key_file: needs the path of a file that holds the key, or a list of them"
+    assert refusal(path, text).startswith(says)
+
+
+@pytest.mark.parametrize("written", ["1h", "7", "soon", "40000d"])
+def test_an_age_is_a_day_at_least(path: Path, written: str) -> None:
+    """And a hundred years at most; null is for ever."""
+    text = f"sources: {{binance: {{client: binance}}}}\nmarkets:\n{MARKET}"
+    assert "is no age; write it like 7d" in refusal(path, f"{text}\nkeep: {{runs: {written}}}\n")
+
+
 NEEDS_KEY = "needs a key; name its environment variable in api_key_env, or a file in api_key_file"
 
 

@@ -19,6 +19,7 @@ from db.errors import DatabaseProblem, DatabaseUnusable
 from db.manager import DatabaseManager
 from fetcher.app import build
 from fetcher.attempts import Attempts, Effort
+from fetcher.cli.choose import chosen
 from fetcher.clients import ccxt_library
 from fetcher.clock import Clock
 from fetcher.config import load
@@ -157,6 +158,12 @@ def test_a_source_that_only_fails_is_left_alone(tmp_path: Path) -> None:
         Attempts(clock, Event(), asked.append).ask(line, 1, "candles", _never, Effort(hurried=True))
     assert asked == []
     app.close()
+
+
+def test_before_the_first_run_nothing_can_be_chosen() -> None:
+    """Of a database that holds no series yet."""
+    with pytest.raises(ConfigError, match=r"^no series is stored yet$"):
+        chosen([], known="stored")
 
 
 def _never(_: object) -> Answer[None]:
