@@ -89,6 +89,12 @@ def source_clock(conn: Connection, name: str) -> SourceClock | None:
     return None if row is None or row[0] is None else SourceClock(row[0], row[1])
 
 
+def source_clocks(conn: Connection) -> dict[str, SourceClock]:
+    """The newest proven clock of each source that has one, by name."""
+    rows = conn.execute(select(sources.c.name, sources.c.clock_ms, sources.c.clock_seen_ms))
+    return {name: SourceClock(clock, seen) for name, clock, seen in rows if clock is not None}
+
+
 def set_source_clock(conn: Connection, name: str, clock_ms: int, seen_ms: int) -> None:
     """Remember a newer proven clock of a source; an older one changes nothing."""
     conn.execute(

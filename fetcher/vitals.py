@@ -14,7 +14,7 @@ from db import series as series_rows
 from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.endpoints import read_states
-from fetcher.model import DAY, HOUR
+from fetcher.model import DAY, HOUR, MINUTE
 from fetcher.planner import BACKFILL, GAP, PRIORITY
 from fetcher.standing import configured_series, standing
 from fetcher.uptime import up_since
@@ -27,14 +27,17 @@ if TYPE_CHECKING:
     from db.health import Spell
     from db.jobs import JobRow
     from db.quarantine import Held
+    from db.series import SourceClock
     from db.state import RunRow
     from fetcher.config import Config
     from fetcher.endpoints import EndpointState
+    from fetcher.model import Series
     from fetcher.standing import Standing
 
 RECOVERY_KINDS = (GAP, BACKFILL)  # what lies behind the newest candle
 RECOVERY_MS = 7 * DAY
 RECENT_RUNS = 50
+CLOCK_WRONG_MS = 3 * MINUTE  # a source's clock that differs by more tells that ours was set wrong: its own closes count
 FAILED = "failed"  # as an outcome
 _ALONE_KINDS = {"run", "daemon"}  # of those only one is at work at a time
 
@@ -131,10 +134,15 @@ def read_vitals(engine: Engine, config: Config, now_ms: int) -> Vitals:
         open_jobs = _open_jobs(connection)
         names = {number: name for name, number in series_rows.source_ids(connection).items()}
         every = [job for mine in open_jobs.values() for job in mine]
+        clocks = series_rows.source_clocks(connection)
+
+        def there(series: Series) -> int:
+            return now_ms + next((_ahead_ms(clocks[name]) for name in series.sources if name in clocks), 0)
+
         return Vitals(
             now_ms,
             tuple(
-                standing(series, covered.get(series.id, ()), open_jobs.get(series.id, ()), names, now_ms)
+                standing(series, covered.get(series.id, ()), open_jobs.get(series.id, ()), names, there(series))
                 for series in configured_series(connection, config)
             ),
             tuple(read_states(connection, config, now_ms)),
@@ -154,6 +162,12 @@ def vitals_or_none(engine: Engine, config: Config, now_ms: int) -> Vitals | None
         return read_vitals(engine, config, now_ms)
     except DatabaseProblem:
         return None
+
+
+def _ahead_ms(clock: SourceClock) -> int:
+    """By how much the clock of a source is ahead of ours (ms); 0 where that is no more than the time between looks."""
+    ahead = 0 if clock.seen_ms is None else clock.clock_ms - clock.seen_ms
+    return ahead if abs(ahead) > CLOCK_WRONG_MS else 0
 
 
 def _open_jobs(connection: Connection) -> dict[int, list[JobRow]]:

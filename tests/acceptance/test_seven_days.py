@@ -26,4 +26,5 @@ def test_seven_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\n{report}")
     assert report.ratio <= MOST, report
-    assert report.resident[-1] <= 1.1 * report.resident[len(report.resident) // 10], report
+    late = report.resident[len(report.resident) * 7 // 10 :]  # the last process is four days old at the end
+    assert max(late) <= 1.05 * late[0], report

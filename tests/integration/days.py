@@ -24,7 +24,7 @@ from tests.integration.world import as_asked, same_candles, slots_of
 from tests.integration.world_of_sources import SourceWorld, market_of, open_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -221,7 +221,8 @@ class _Life:
             said = [line for line in report.alarms if f" {source} does not serve" in line or f" {source} rests" in line]
             assert len([line for line in said if line.startswith("OVER")]) >= 1, report.alarms
             assert len(said) <= 2 * 2 + 2, report.alarms  # told and over for each outage, and perhaps one that flaps
-        report.lags = lags(requests, script)
+        healed = set(world.query("SELECT symbol, open_time FROM revisions r JOIN series s ON s.id = r.series_id"))
+        report.lags = lags(requests, script, healed)
         for base, timeframe in all_series():
             rows, absent = self._complete(base, timeframe)
             report.candles += rows
@@ -279,10 +280,11 @@ def needed(script: Script) -> float:
     return (closes + first + hours * 12 + healing + proofs + again + once) / (1 - FAILING)
 
 
-def lags(requests: Sequence[Mapping[str, Any]], script: Script) -> list[float]:
+def lags(requests: Sequence[Mapping[str, Any]], script: Script, healed: Collection[tuple[str, int]]) -> list[float]:
     """Simulated seconds from each close of a minute to the first good answer that had its candle.
 
-    Closes while Binance was away or halted, or just before, are left out: that lag is the outage's.
+    Closes while Binance was away or halted, or just before, are left out: that lag is the outage's. So are candles that
+    another source stood in for (`healed`, by symbol and open time): they came sooner than Binance's.
     """
     found: list[float] = []
     spans = [script.span(hours) for hours in (script.binance_down, script.two_down, script.outage)]
@@ -300,7 +302,8 @@ def lags(requests: Sequence[Mapping[str, Any]], script: Script) -> list[float]:
         found += [
             (at - close) / 1000
             for close, at in best.items()
-            if not any(span.start - 10 * MINUTE <= close <= span.end + 10 * MINUTE for span in spans)
+            if (f"{base}/USDT", close - MINUTE) not in healed
+            and not any(span.start - 10 * MINUTE <= close <= span.end + 10 * MINUTE for span in spans)
         ]
     return found
 

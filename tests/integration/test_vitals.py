@@ -70,6 +70,15 @@ def test_time_that_passes_makes_candles_overdue(line: CommandLine) -> None:
     assert {place.overdue_ms for place in vitals(line, "2026-06-01T03:00:30Z").series} == {2 * HOUR + 30_000}
 
 
+def test_a_clock_of_ours_that_is_wrong_makes_nothing_overdue(line: CommandLine) -> None:
+    """What has closed is told by the clock of the source, as far as that was seen when ours was looked at."""
+    [was] = line.query("SELECT clock_ms, clock_seen_ms FROM sources WHERE name = 'binance'")
+    line.change("UPDATE sources SET clock_seen_ms = clock_ms + 2 * 3600000 WHERE name = 'binance'")
+    assert {place.overdue_ms for place in vitals(line, "2026-06-01T02:00:30Z").series} == {0}
+    assert {place.overdue_ms for place in vitals(line, "2026-06-01T05:00:30Z").series} == {2 * HOUR + 30_000}
+    line.change("UPDATE sources SET clock_ms = :ms, clock_seen_ms = :seen", ms=was[0], seen=was[1])
+
+
 def test_jobs_are_counted_by_purpose_and_state(line: CommandLine) -> None:
     """What waits, what was given up, and since when; a job that was given up lowers the recovery."""
     before = vitals(line)
