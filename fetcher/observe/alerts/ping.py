@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("fetcher")
 START, SUCCESS, FAIL = "start", "", "fail"
 LIMIT_SECONDS = 5.0  # on the wall, for all that is waited for at the end of a run
-LEAVING_SECONDS = 1.0  # the same where somebody waits for the program to end
+LEAVING_SECONDS = 0.5  # the same where somebody waits for the program to end
 _SOCKET_SECONDS = 3.0
 _EVERY_SECONDS = 55.0  # a daemon pings at most once in a minute
 

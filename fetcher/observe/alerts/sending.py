@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fetcher.targets import Target
 
 LIMIT_SECONDS = 10.0  # on the wall, for all targets together
-LEAVING_SECONDS = 1.0  # the same once the program was asked to leave
+LEAVING_SECONDS = 0.5  # the same once the program was asked to leave
 _LOOK_SECONDS = 0.05
 _LONGEST_PROBLEM = 200
 
