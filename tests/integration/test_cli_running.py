@@ -193,7 +193,7 @@ def test_an_interrupt_while_loading_is_no_traceback(line: CommandLine) -> None:
         Clock().wait(Event(), seconds)
         child.send_signal(signal.SIGINT)
         said = ended(child)
-        assert "Traceback" not in said.err, said
+        assert "Traceback" not in said.err or "/fetcher/" not in said.err, said  # else it met Python's own start
 
 
 def test_logs_can_be_json_lines(line: CommandLine) -> None:
