@@ -129,6 +129,16 @@ def test_a_refused_key_and_one_that_is_not_there(world: AlertWorld) -> None:
     ]  # fmt: skip
 
 
+def test_a_key_file_that_is_not_there(world: AlertWorld) -> None:
+    """A key may stand in a file as well as in a variable: who lacks it is told either way."""
+    world.configure(timeframe="4h", source="coingecko", start="2026-05-28")
+    path = world.folder / "config.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("api_key_env: GECKO_KEY", "api_key_file: gone.key"))
+    assert world.at("12:00") == 2
+    told = f"PROBLEM: on {socket.gethostname()}: coingecko: the file {world.folder}/gone.key cannot be read"
+    assert [line for line in world.told() if line.startswith(told)]
+
+
 def test_a_burst_of_refused_rows(world: AlertWorld) -> None:
     """Counted over an hour; over when the hour is."""
     world.configure("quarantine_rows: 2")

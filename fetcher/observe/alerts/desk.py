@@ -29,15 +29,14 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.config import Config
     from fetcher.observe.alerts.telling import Decision
-    from fetcher.vitals import Vitals
 
 LOG = logging.getLogger("fetcher")
 
 
-def attend(engine: Engine, config: Config, clock: Clock, stop: Event, vitals: Vitals | None = None) -> None:
+def attend(engine: Engine, config: Config, clock: Clock, stop: Event) -> None:
     """Tell whoever is configured what is wrong by now, and what is over; raises nothing."""
     try:
-        _attend(engine, config, clock, stop, vitals)
+        _attend(engine, config, clock, stop)
     except DatabaseProblem as problem:
         LOG.warning("alerts could not be looked after: %s", problem)
     except Exception:  # the edge: a run that has done its work must not fail for this
@@ -54,11 +53,11 @@ def is_breaking(engine: Engine, config: Config) -> bool:
         return False
 
 
-def _attend(engine: Engine, config: Config, clock: Clock, stop: Event, vitals: Vitals | None) -> None:
+def _attend(engine: Engine, config: Config, clock: Clock, stop: Event) -> None:
     targets, problems = read_targets(config.alerts)
     for problem in problems:
         LOG.warning("alerts: %s", problem)
-    vitals = vitals or read_vitals(engine, config, clock.now_ms())
+    vitals = read_vitals(engine, config, clock.now_ms())
     machine = Machine(socket.gethostname(), disks(database_file(engine)), _missing_keys(config))
     book = AlertBook(engine, clock, targets)
     manners = manners_of(config, machine.host, clock.now_ms(), tells=bool(targets))
@@ -86,5 +85,5 @@ def _missing_keys(config: Config, environment: Mapping[str, str] = os.environ) -
         f"{name}: {sentence}"
         for name, source in config.sources.items()
         if name in wanted and source.client == "coingecko"
-        for sentence in read_keys(source.api_key_env, environment)[1].values()
+        for sentence in read_keys(source.key_names, environment)[1].values()
     )
