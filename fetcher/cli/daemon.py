@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fetcher.app import build
+from fetcher.cli.exposure import warn_once
 from fetcher.cli.metering import Metering
 from fetcher.cli.signals import LEAVE_SECONDS, stopping
 from fetcher.cli.telling import watched
@@ -32,14 +33,14 @@ def stay(call: Invocation) -> int:
     path = call.config_path.absolute()
     app = build(call.config, call.clock, settle=True)
     daemon = Daemon(app, partial(load, path), path)
-    facts, metering = logs.FactLog(), None
+    metering = None
     try:
         logs.set_up(call.config, call.clock, call.verbosity)
         metering = Metering(app)
-        app.hooks.add(facts)
+        app.hooks.add(logs.FactLog())
+        warn_once(call, app.engine)
         daemon.replaced.append(partial(_listen_anew, call))
         daemon.after.append(partial(_tell, call))
-        daemon.after.append(lambda _step: facts.close())
         daemon.replaced.append(metering.replaced)
         daemon.after.append(metering.after)
         with stopping(app.stop, hangup=True, within=LEAVE_SECONDS), watched(daemon, call.clock):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sqlite3
 from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,6 @@ from tests.integration.world import market
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.integration.daemons import Daemon
 
@@ -57,6 +58,22 @@ def test_closes_are_fetched_as_they_come(line: CommandLine) -> None:
     assert 0 < len(steps) <= len(line.query("SELECT 1 FROM runs WHERE kind = 'daemon' AND outcome = 'ok'"))
     assert daemon.lines("finishing what is in flight")
     assert line.query("SELECT * FROM locks") == []
+
+
+@ON_SQLITE  # it is about the words
+def test_a_file_with_secrets_that_others_can_read_is_told(line: CommandLine) -> None:
+    """As runs do: once. Pytest's own folders let nobody in, so this one is another."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        targets = Path(folder, "targets")
+        targets.write_text("", encoding="utf-8")
+        targets.chmod(0o644)
+        with line.config_path.open("a", encoding="utf-8") as config:
+            config.write(f"alerts: {{to_file: {targets}}}\n")
+        with running(line) as daemon:
+            closes(line, daemon, 1)
+            daemon.leaves()
+    assert len(daemon.lines(f"{targets}, which holds secrets, can be read by others")) == 1
 
 
 @ON_SQLITE  # it is about the words
