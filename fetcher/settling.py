@@ -65,7 +65,7 @@ class Settling:
         with self._lock:
             known = dict(self._known or {})
         changed = {
-            source: round(ms) for source, ms in known.items() if abs(ms - self._kept.get(source, 0.0)) > _KEPT_FROM * ms
+            source: int(ms) for source, ms in known.items() if abs(ms - self._kept.get(source, 0.0)) > _KEPT_FROM * ms
         }
         if changed:
             with writing(self._engine) as connection:
