@@ -34,13 +34,15 @@ def forgotten(
         notes.append(
             f"run.time_budget is {budget}, longer than from one run to the next: who finds one at work leaves at once"
         )
-    url = ["FETCHER_DATABASE_URL"] if mine.get("FETCHER_DATABASE_URL") else []
+    told = config.alerts
+    own = ["FETCHER_DATABASE_URL", *told.to_env, *([told.ping_url_env] if told.ping_url_env else [])]
+    here = [name for name in own if mine.get(name)]
     if known is None:
         return notes + [
-            f"systemd does not know {name}: add a line {name}=… to fetcher.env, see the units" for name in url
+            f"systemd does not know {name}: add a line {name}=… to fetcher.env, see the units" for name in here
         ]
     return notes + [
         f"cron does not know {name}: add a line {name}=… above the others with `crontab -e`"
-        for name in [*key_variables(config), *url]
+        for name in [*key_variables(config), *here]
         if not known.get(name)
     ]

@@ -131,9 +131,10 @@ def test_print_changes_nothing(config: Path, capsys: pytest.CaptureFixture[str])
 def test_what_cron_does_not_know_is_told(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keys and a database that only this shell has, and a budget that is longer than from run to run."""
+    """Keys, a database and who is to be told, where only this shell knows them, and a budget that is longer than from run to run."""
     Path(os.environ["CRONTAB"]).write_bytes(OTHERS)
     monkeypatch.setenv("FETCHER_DATABASE_URL", f"sqlite:///{config.parent}/other.db")
+    monkeypatch.setenv("FETCHER_ALERTS", "json://127.0.0.1/x")
     config.write_text(CONFIG + "run: {time_budget: 5m}\n", encoding="utf-8")
     assert call(config, "install", "--json") == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
@@ -142,6 +143,8 @@ def test_what_cron_does_not_know_is_told(
     assert "run.time_budget is 5 min" in text
     assert "cron does not know SECOND_KEY: add a line SECOND_KEY=… above" in text
     assert "FETCHER_DATABASE_URL=…" in text
+    assert "cron does not know FETCHER_ALERTS: add a line" in text
+    assert "FETCHER_PING_URL" not in text
     assert "FIRST_KEY=" not in text
 
 
