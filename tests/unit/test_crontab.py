@@ -131,7 +131,7 @@ def test_print_changes_nothing(config: Path, capsys: pytest.CaptureFixture[str])
 def test_what_cron_does_not_know_is_told(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keys, a database and who is to be told, where only this shell knows them, and a budget that is longer than from run to run."""
+    """Keys, a database and whom to tell, where only this shell knows them, and a budget longer than from run to run."""
     Path(os.environ["CRONTAB"]).write_bytes(OTHERS)
     monkeypatch.setenv("FETCHER_DATABASE_URL", f"sqlite:///{config.parent}/other.db")
     monkeypatch.setenv("FETCHER_ALERTS", "json://127.0.0.1/x")
