@@ -12,7 +12,7 @@ from fetcher.clock import format_utc
 from fetcher.errors import FetcherError
 from fetcher.events import JobEnded, PageStored
 from fetcher.observe import service
-from fetcher.observe.logs import LOG
+from fetcher.observe.lines import LOG
 from fetcher.reloading import WatchedFile, changes, rebuilt
 
 if TYPE_CHECKING:

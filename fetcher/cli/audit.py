@@ -22,6 +22,7 @@ from fetcher.cli.show import put_json, put_table, utc
 from fetcher.cli.signals import stopping
 from fetcher.jobqueue import as_series
 from fetcher.observe import logs
+from fetcher.observe.factlog import FactLog
 from fetcher.standing import configured_series
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _asking(call: Invocation, ask: Callable[[App, Sequence[Series]], T]) -> T:
     """Have the whole program ask about the configured series that are stored."""
     with call.app() as program, stopping(program.stop):
         logs.set_up(call.config, call.clock, call.verbosity)
-        program.hooks.add(logs.FactLog())
+        program.hooks.add(FactLog())
         with reading(program.engine) as connection:
             known = [series for series in configured_series(connection, call.config) if series.id > 0]
         return ask(program, known)

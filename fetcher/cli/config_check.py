@@ -23,9 +23,10 @@ from fetcher.clients.ccxt_library import check_exchange
 from fetcher.clients.ways import host_of
 from fetcher.endpoints import ways_of
 from fetcher.errors import ConfigError
-from fetcher.observe.logs import one_line, secrets_of
+from fetcher.observe.lines import one_line
 from fetcher.observe.progress import duration
 from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK
+from fetcher.secrecy import secrets_of
 from fetcher.targets import problems_of
 
 if TYPE_CHECKING:

@@ -20,6 +20,8 @@ from fetcher.cli.telling import watched
 from fetcher.config import load
 from fetcher.daemon import Daemon
 from fetcher.observe import logs
+from fetcher.observe.factlog import FactLog
+from fetcher.observe.lines import LOG
 from fetcher.outcome import EXIT_OK
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def stay(call: Invocation) -> int:
     try:
         logs.set_up(call.config, call.clock, call.verbosity)
         metering = Metering(app)
-        app.hooks.add(logs.FactLog())
+        app.hooks.add(FactLog())
         warn_once(call, app.engine)
         daemon.replaced.append(partial(_listen_anew, call))
         daemon.after.append(partial(_tell, call))
@@ -63,7 +65,7 @@ def _tell(call: Invocation, step: StepResult) -> None:
     if call.as_json:
         typer.echo(json.dumps(as_json(step), ensure_ascii=False))
     elif step.error is None:
-        logs.LOG.info("%s", in_words(step))
+        LOG.info("%s", in_words(step))
 
 
 def in_words(step: StepResult) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from db.errors import DatabaseProblem
 from fetcher.errors import ConfigError
-from fetcher.observe.logs import LOG
+from fetcher.observe.lines import LOG
 from fetcher.uptime import note_up
 from fetcher.vitals import vitals_or_none
 

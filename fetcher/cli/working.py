@@ -19,6 +19,8 @@ from fetcher.errors import RunLocked
 from fetcher.events import Attempt
 from fetcher.model import MINUTE
 from fetcher.observe import logs
+from fetcher.observe.factlog import FactLog
+from fetcher.observe.lines import LOG
 from fetcher.observe.progress import PlainLines, Progress, duration
 from fetcher.outcome import Outcome
 
@@ -42,7 +44,7 @@ _TICK_SECONDS = 0.5
 def working(call: Invocation, app: App, asked: Mapping[str, Window] | None = None) -> Iterator[None]:
     """Attach signals, log and progress while the block works; `asked` are the series and windows it is about."""
     logs.set_up(call.config, call.clock, call.verbosity)
-    facts = logs.FactLog()
+    facts = FactLog()
     app.hooks.add(facts)
     warn_once(call, app.engine)
     progress = _progress(call, app, asked)
@@ -106,7 +108,7 @@ def _progress(call: Invocation, app: App, asked: Mapping[str, Window] | None) ->
 def display(clock: Clock) -> Display:
     """Who shows progress: bars on a terminal, else lines of the log."""
     if not sys.stderr.isatty():
-        return PlainLines(clock, logs.LOG.info)
+        return PlainLines(clock, LOG.info)
     from fetcher.observe.bars import Bars  # noqa: PLC0415 (rich: a tenth of a second, for those who watch)
 
     return Bars(clock)

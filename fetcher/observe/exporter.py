@@ -6,7 +6,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 from fetcher.errors import ConfigError
-from fetcher.observe.logs import LOG
+from fetcher.observe.lines import LOG
 from fetcher.observe.metrics import metrics
 
 if TYPE_CHECKING:

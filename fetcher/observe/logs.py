@@ -9,15 +9,12 @@ import threading
 from typing import TYPE_CHECKING, TextIO
 
 from fetcher.masking import hide
-from fetcher.observe.factlog import FactLog
-from fetcher.observe.lines import LOG, MARK, JsonLines, TextLines, one_line
+from fetcher.observe.lines import LOG, MARK, JsonLines, TextLines
 from fetcher.secrecy import secrets_of
 
 if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.config import Config
-
-__all__ = ["LOG", "FactLog", "JsonLines", "TextLines", "level_of", "one_line", "secrets_of", "set_up"]
 
 _QUIETER, _LOUDER = -1, 1
 _QUIET_LIBRARIES = ("urllib3", "requests", "asyncio", "charset_normalizer")

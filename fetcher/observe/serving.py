@@ -7,7 +7,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from fetcher.observe.logs import LOG
+from fetcher.observe.lines import LOG
 
 if TYPE_CHECKING:
     from typing import Any

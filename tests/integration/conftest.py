@@ -9,7 +9,7 @@ import pytest
 
 from db.engine import open_engine
 from db.manager import DatabaseManager
-from fetcher.observe.logs import LOG
+from fetcher.observe.lines import LOG
 from tests.databases import SQLITE, Databases, PostgreSQLServer, chosen
 
 if TYPE_CHECKING:

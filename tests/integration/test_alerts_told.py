@@ -12,7 +12,7 @@ import pytest
 from db import state
 from db.engine import open_engine, writing
 from fetcher.clock import parse_utc
-from fetcher.observe.logs import LOG
+from fetcher.observe.lines import LOG
 from fetcher.sandbox.control import SandboxControl, spawn_sandbox
 from tests.databases import current
 from tests.integration.alerting import AlertWorld

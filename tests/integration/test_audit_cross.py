@@ -19,7 +19,7 @@ from fetcher.config import load
 from fetcher.crosscheck import FACTOR, PRICE, SHIFTED
 from fetcher.events import CrossChecked
 from fetcher.model import HOUR, Series, Window
-from fetcher.observe.logs import FactLog
+from fetcher.observe.factlog import FactLog
 from fetcher.sandbox.control import SandboxControl, spawn_sandbox
 from fetcher.sandbox.registry import VENUES
 from tests.integration.commands import CommandLine

@@ -18,7 +18,7 @@ from fetcher.app import build
 from fetcher.clock import Clock, parse_utc
 from fetcher.config import load
 from fetcher.daemon import Daemon
-from fetcher.observe.logs import LOG
+from fetcher.observe.lines import LOG
 from tests.databases import ON_POSTGRESQL, ON_SQLITE
 from tests.integration.world import World, market, open_world
 

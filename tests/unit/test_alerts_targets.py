@@ -9,7 +9,8 @@ import pytest
 from fetcher.cli import main
 from fetcher.config import load
 from fetcher.errors import ConfigError
-from fetcher.observe.logs import one_line, secrets_of
+from fetcher.observe.lines import one_line
+from fetcher.secrecy import secrets_of
 from fetcher.sections import Alerts
 from fetcher.targets import problems_of, read_ping_url, read_targets, secret_parts
 

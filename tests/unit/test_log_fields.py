@@ -26,8 +26,9 @@ from fetcher.events import (
     SeriesLeft,
 )
 from fetcher.masking import hide
-from fetcher.observe.lines import EVENTS, FIELDS, words_of
-from fetcher.observe.logs import LOG, FactLog, set_up
+from fetcher.observe.factlog import FactLog
+from fetcher.observe.lines import EVENTS, FIELDS, LOG, words_of
+from fetcher.observe.logs import set_up
 from tests.unit.test_observe_logs import config
 
 if TYPE_CHECKING:

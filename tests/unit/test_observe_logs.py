@@ -11,7 +11,10 @@ import pytest
 from fetcher.clock import Clock, parse_utc
 from fetcher.config import Config
 from fetcher.events import Attempt, JobEnded, PageStored, Planned
-from fetcher.observe.logs import LOG, FactLog, JsonLines, TextLines, level_of, one_line, secrets_of, set_up
+from fetcher.observe.factlog import FactLog
+from fetcher.observe.lines import LOG, JsonLines, TextLines, one_line
+from fetcher.observe.logs import level_of, set_up
+from fetcher.secrecy import secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

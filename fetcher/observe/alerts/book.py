@@ -6,7 +6,6 @@ that did not arrive is tried again. A process that is killed in between loses no
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from db import alerts
@@ -16,6 +15,7 @@ from db.retrying import retried
 from fetcher.model import DAY, MINUTE, SECOND
 from fetcher.observe.alerts.telling import decide
 from fetcher.observe.alerts.words import compose, joined
+from fetcher.observe.lines import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     Send = Callable[[Mapping[Target, tuple[str, str]]], Mapping[Target, str | None]]
 
-LOG = logging.getLogger("fetcher")
 SENDING_SECONDS = 60.0  # on the wall, after which whoever claimed a message and was killed is taken over
 FIRST_PAUSE_MS = 50 * SECOND  # a little less than a minute: cron's next run tries again
 LONGEST_PAUSE_MS = 15 * MINUTE

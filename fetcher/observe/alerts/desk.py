@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from fetcher.observe.alerts.disks import disks
 from fetcher.observe.alerts.judge import Machine, broken_in_row, judge
 from fetcher.observe.alerts.sending import send_all
 from fetcher.observe.alerts.telling import Manners
+from fetcher.observe.lines import LOG
 from fetcher.targets import read_targets
 from fetcher.vitals import read_vitals
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from fetcher.config import Config
     from fetcher.observe.alerts.telling import Decision
 
-LOG = logging.getLogger("fetcher")
-
 
 def attend(engine: Engine, config: Config, clock: Clock, stop: Event) -> None:
     """Tell whoever is configured what is wrong by now, and what is over; raises nothing."""
@@ -39,7 +37,7 @@ def attend(engine: Engine, config: Config, clock: Clock, stop: Event) -> None:
         _attend(engine, config, clock, stop)
     except DatabaseProblem as problem:
         LOG.warning("alerts could not be looked after: %s", problem)
-    except Exception:  # the edge: a run that has done its work must not fail for this
+    except Exception:  # noqa: BLE001 (the edge: a run that has done its work must not fail for this)
         LOG.exception("alerts could not be looked after")
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
+
+from fetcher.observe.lines import LOG
 
 if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.events import Fact
 
-LOG = logging.getLogger("fetcher")
 START, SUCCESS, FAIL = "start", "", "fail"
 LIMIT_SECONDS = 5.0  # on the wall, for all that is waited for at the end of a run
 LEAVING_SECONDS = 0.5  # the same where somebody waits for the program to end

@@ -7,7 +7,7 @@ import warnings
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from fetcher.observe.logs import one_line
+from fetcher.observe.lines import one_line
 from fetcher.targets import secret_parts
 from fetcher.wire import excerpt
 
