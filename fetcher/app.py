@@ -17,11 +17,12 @@ from fetcher.clients.binance_archive import BinanceArchiveClient
 from fetcher.clock import ServerClock, Stop
 from fetcher.events import Hooks
 from fetcher.housekeeping import Housekeeping
-from fetcher.jobqueue import JobQueue, own_name
+from fetcher.jobqueue import JobQueue
 from fetcher.line import SourceLine
 from fetcher.masking import hide
 from fetcher.memory import keep_flat
 from fetcher.model import MINUTE
+from fetcher.owners import own_name
 from fetcher.pipeline import CryptoDataFetcher
 from fetcher.planning import Planning
 from fetcher.recovery import RecoveryManager

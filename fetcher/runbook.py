@@ -14,7 +14,7 @@ from db.engine import writing
 from db.retrying import retried
 from fetcher.errors import RunLocked
 from fetcher.events import RunBegan, RunEnded, SeriesLeft
-from fetcher.jobqueue import is_dead, is_of_this_host
+from fetcher.owners import is_dead, is_of_this_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from db import state
 from db.engine import writing
-from fetcher.jobqueue import is_dead, own_name
+from fetcher.owners import is_dead, own_name
 from fetcher.runbook import RUN_LOCK
 
 if TYPE_CHECKING:

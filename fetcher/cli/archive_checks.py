@@ -11,8 +11,8 @@ from fetcher.cli.live_gate import LiveGate
 from fetcher.clients.binance_archive import file_name
 from fetcher.clients.http import HttpRecord
 from fetcher.errors import NotPublished, SourceError
-from fetcher.jobqueue import own_name
 from fetcher.model import DAY, FixedGrid, Timeframe
+from fetcher.owners import own_name
 from fetcher.periods import DAILY, Period
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from db import state
 from db.checks import writable
 from db.engine import database_file, reading, shown, writing
 from fetcher.cli.show import utc
-from fetcher.jobqueue import is_dead
+from fetcher.owners import is_dead
 from fetcher.runbook import RUN_LOCK
 
 if TYPE_CHECKING:

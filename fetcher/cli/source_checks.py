@@ -11,8 +11,8 @@ from fetcher.cli.live_gate import LiveGate
 from fetcher.cli.market_checks import markets_check
 from fetcher.clients.http import HttpRecord
 from fetcher.errors import ConfigError, SourceError, UnknownSymbol
-from fetcher.jobqueue import own_name
 from fetcher.observe.progress import duration
+from fetcher.owners import own_name
 from fetcher.runbook import write_health
 
 if TYPE_CHECKING:

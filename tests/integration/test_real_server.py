@@ -16,8 +16,8 @@ import pytest
 from db.errors import DatabaseLost
 from fetcher.clock import Clock, parse_utc
 from fetcher.events import PageStored
-from fetcher.jobqueue import own_name
 from fetcher.model import MINUTE, Window
+from fetcher.owners import own_name
 from tests.databases import ON_POSTGRESQL
 from tests.integration.kills import OUTAGE, SYMBOLS, assert_not_asked_again, assert_right, assert_sound, covered
 from tests.integration.world import World, market, open_world
