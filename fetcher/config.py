@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_
 from fetcher.credentials import credential
 from fetcher.errors import ConfigError
 from fetcher.sections import Alerts, Daemon, Goals, Keep, Logging, Metrics, Run, Section
+from fetcher.strict_yaml import StrictLoader
 from fetcher.values import (
     BaseUrl,
     Files,
@@ -172,24 +173,6 @@ class WantedSeries:
     sources: tuple[str, ...]
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, which plain YAML would silently let win, and leaves dates to our checks."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 (the library's attribute)
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (PyYAML's)
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(self.construct_object(key_node, deep=True))
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def found_config() -> Path:
     """The configuration where none is named: that of FETCHER_CONFIG, else the one here, else beside the program."""
     if named := os.environ.get("FETCHER_CONFIG"):
@@ -204,7 +187,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     Raises ConfigError with one sentence that names the file and the key.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 (a SafeLoader underneath)
+        content = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)  # noqa: S506 (a SafeLoader underneath)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; name one with --config FILE or FETCHER_CONFIG") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -231,14 +214,9 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
         "alerts": _beside(path, config.alerts, "to_file", "ping_url_file"),
     }
     sources = {name: _with_absolute_files(source, path) for name, source in config.sources.items()}
-    loaded = config.model_copy(update={"database_url": _absolute(url, path), "sources": sources, **beside})
+    loaded = config.model_copy(update={"database_url": absolute_url(url, path), "sources": sources, **beside})
     loaded._url_from_environment = bool(from_environment)  # noqa: SLF001 (frozen for everybody else)
     return loaded
-
-
-def beside(config_path: Path, url: str) -> str:
-    """The URL of another database than the configured one, read as `database_url` is."""
-    return _absolute(url, config_path)
 
 
 _PLAIN_WORDS = {
@@ -301,7 +279,8 @@ def _with_absolute_files(source: SourceSettings, config_path: Path) -> SourceSet
     return source.model_copy(update={"api_key_file": files})
 
 
-def _absolute(url: str, config_path: Path) -> str:
+def absolute_url(url: str, config_path: Path) -> str:
+    """The URL of a database with a relative SQLite path starting at the folder of the configuration."""
     scheme, slashes, path = url.partition(":///")
     if scheme not in {"sqlite", "sqlite+pysqlite"} or not path or path.startswith(("/", ":memory:", "file:")):
         return url

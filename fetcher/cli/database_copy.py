@@ -17,7 +17,7 @@ from db.manager import DatabaseManager
 from db.transfer import expected, transfer
 from fetcher.audit import audit
 from fetcher.cli.show import put_json
-from fetcher.config import beside
+from fetcher.config import absolute_url
 from fetcher.errors import ConfigError
 from fetcher.jobqueue import as_series
 from fetcher.observe.progress import PLAIN_SECONDS
@@ -77,7 +77,7 @@ def copy(
 def _target(call: Invocation, text: str) -> str:
     """The target's URL, checked; raises ConfigError, which names TARGET_URL and holds no password."""
     try:
-        url = beside(call.config_path, text)
+        url = absolute_url(text, call.config_path)
         checked_url(url)
     except DatabaseUnusable as error:
         raise ConfigError(str(error).replace("database_url", "TARGET_URL")) from None
