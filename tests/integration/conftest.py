@@ -11,12 +11,15 @@ from db.engine import open_engine
 from db.manager import DatabaseManager
 from fetcher.observe.lines import LOG
 from tests.databases import SQLITE, Databases, PostgreSQLServer, chosen
+from tests.integration.webhooks import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from sqlalchemy import Engine
+
+    from tests.integration.webhooks import Webhooks
 
 
 THOROUGH = "TEST_BOTH_DATABASES"
@@ -68,6 +71,13 @@ def engine(databases: Databases, tmp_path: Path) -> Iterator[Engine]:
     DatabaseManager(opened, url).prepare()
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def hooks() -> Iterator[Webhooks]:
+    """A webhook."""
+    with serving() as made:
+        yield made
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from fetcher.observe.lines import LOG
 from fetcher.sandbox.control import SandboxControl, spawn_sandbox
 from tests.databases import current
 from tests.integration.alerting import AlertWorld
-from tests.integration.webhooks import TOKEN, Webhooks, serving
+from tests.integration.webhooks import TOKEN, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,13 +33,6 @@ def sandbox() -> Iterator[SandboxControl]:
     """One for all: each test has a database of its own."""
     with spawn_sandbox("--clock", "2026-06-01T12:00:00Z") as control:
         yield control
-
-
-@pytest.fixture
-def hooks() -> Iterator[Webhooks]:
-    """A webhook."""
-    with serving() as made:
-        yield made
 
 
 @pytest.fixture

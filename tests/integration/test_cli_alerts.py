@@ -15,7 +15,7 @@ from db.state import lock_acquire
 from fetcher.sandbox.control import SandboxControl, spawn_sandbox
 from tests.integration.alerting import AlertWorld
 from tests.integration.commands import NOW, CommandLine, ended, until
-from tests.integration.webhooks import TOKEN, Webhooks, serving
+from tests.integration.webhooks import TOKEN, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,13 +48,6 @@ def sandbox() -> Iterator[SandboxControl]:
     """An exchange."""
     with spawn_sandbox("--clock", NOW) as control:
         yield control
-
-
-@pytest.fixture
-def hooks() -> Iterator[Webhooks]:
-    """A webhook."""
-    with serving() as made:
-        yield made
 
 
 @pytest.fixture
