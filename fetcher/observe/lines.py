@@ -26,7 +26,7 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "message": "the line that people read",
         "logger": "of a library's line: its name",
         "event": "what happened, see below; not of lines that are for people only, like progress",
-        "kind": "of a job: `tail`, `gap`, `backfill`, `heal`, `recheck`; of a run: `run`, `daemon`, `backfill`, `worker`",
+        "kind": "of a job: `tail`, `gap`, `backfill`, `heal`, `recheck`; of a run: `run`, `daemon`, `backfill`…",
         "series": "like `BTC/USDT 1h`",
         "source": "who was asked, or served",
         "endpoint": "the way by which it was asked",

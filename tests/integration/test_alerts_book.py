@@ -22,7 +22,7 @@ from fetcher.targets import Target, read_targets
 from tests.integration.webhooks import TOKEN, Webhooks, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -44,13 +44,6 @@ class SetClock(Clock):
     def now_ms(self) -> int:
         """What it was set to."""
         return self.time_ms
-
-
-@pytest.fixture
-def hooks() -> Iterator[Webhooks]:
-    """A webhook."""
-    with serving() as made:
-        yield made
 
 
 def targets(*hooks: Webhooks) -> list[Target]:
