@@ -170,9 +170,10 @@ def take_over(conn: Connection, dead: Sequence[str]) -> int:
     return conn.execute(update(jobs).where(_c.id.in_(theirs)).values({"status": QUEUED, **_NO_LEASE})).rowcount
 
 
-def owners(conn: Connection) -> list[str]:
-    """Everyone who holds a lease, dead or alive."""
-    return [owner for owner in conn.scalars(select(_c.lease_owner).where(_c.status == LEASED).distinct()) if owner]
+def owners(conn: Connection, only: Scope | None = None) -> list[str]:
+    """Everyone who holds a lease of a scope's jobs, dead or alive."""
+    held = select(_c.lease_owner).where(_c.status == LEASED, *within(only)).distinct()
+    return [owner for owner in conn.scalars(held) if owner]
 
 
 def resize(conn: Connection, job_id: int, start: int, end: int) -> None:

@@ -130,6 +130,12 @@ class JobQueue:
             return jobs.next_due(connection, scope)
 
     @retried
+    def others_work(self, scope: Scope | None) -> bool:
+        """Whether other processes work on jobs of the scope."""
+        with reading(self._engine) as connection:
+            return any(owner != self._owner for owner in jobs.owners(connection, scope))
+
+    @retried
     def clock_was_set(self, by_ms: int) -> None:
         """Our wall clock was set by so much: sources' clocks are read anew, and what waits waits as long as before.
 

@@ -115,7 +115,7 @@ class CryptoDataFetcher:
         self._queue.clock_was_set(by_ms)
 
     def backfill(self, asked: Sequence[tuple[Series, Window]]) -> RunResult:
-        """Fetch what is missing of these windows, to the end, beside whatever else runs."""
+        """Fetch what is missing of these windows, to the end, beside whatever else runs: also what that works on."""
         return self._book.recorded("backfill", lambda: self._backfill(asked))
 
     def work_queue(self, *, stay: bool) -> RunResult:
@@ -200,7 +200,7 @@ class CryptoDataFetcher:
                     self._planning.prepare(before)
                     plan()
                 planned = False
-                self._recovery.work(scope, deadline, self._book.beat)
+                self._recovery.work(scope, deadline, self._book.beat, to_the_end=deadline is None)
                 if not any(old.lacks_grid and not new.lacks_grid for old, new in self._pairs(before)):
                     break
             self._planning.settle_clocks(self._current(all_series))

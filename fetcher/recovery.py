@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 30.0  # how often leases and run lock are renewed
 _LOOK_SECONDS = 0.25  # how often a stop is noticed while nothing happens
+_LOOK_AT_OTHERS = 1.0  # between looks at what other processes work on
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
 
 
@@ -78,11 +79,13 @@ class RecoveryManager:
         self._stop.at(deadline)
 
     def work(
-        self, scope: Scope | None = None, deadline: float | None = None, beat: Callable[[], None] = lambda: None
-    ) -> None:
+        self, scope: Scope | None = None, deadline: float | None = None, beat: Callable[[], None] = lambda: None, *,
+        to_the_end: bool = False,
+    ) -> None:  # fmt: skip
         """Work every job of `scope` that is due, or comes due within PATIENCE_SECONDS, until none is left.
 
-        Jobs whose sources all rest for longer are left alone. `beat` is called every now and then.
+        Jobs whose sources all rest for longer are left alone; those that other processes work on are waited for only
+        with `to_the_end`. `beat` is called every now and then.
 
         Stops early at `deadline` (the clock's elapsed seconds) or when the stop event is set: what is in flight is
         committed, everything else goes back to the queue. Raises what the writer met (a full disk, a lost database).
@@ -98,7 +101,7 @@ class RecoveryManager:
                 self._submit(flight, writer)
                 if self._open:
                     self._react(deadline)
-                elif not self._wait_for_due(scope, deadline):
+                elif not (self._wait_for_due(scope, deadline) or (to_the_end and self._wait_for_others(scope))):
                     break
         finally:
             self._todo.clear()
@@ -228,5 +231,13 @@ class RecoveryManager:
         if seconds > PATIENCE_SECONDS or (deadline is not None and self._clock.elapsed() + seconds >= deadline):
             return False
         self._clock.wait(self._stop, seconds + 0.001)
+        self._claim_after = 0.0
+        return True
+
+    def _wait_for_others(self, scope: Scope | None) -> bool:
+        """Wait a moment for what other processes work on; False when they do not."""
+        if not self._jobs.others_work(scope):
+            return False
+        self._clock.wait(self._stop, _LOOK_AT_OTHERS)
         self._claim_after = 0.0
         return True

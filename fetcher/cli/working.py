@@ -8,7 +8,7 @@ from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from db import endpoints
+from db import endpoints, jobs
 from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.cli.exposure import warn_once
@@ -23,6 +23,7 @@ from fetcher.observe.factlog import FactLog
 from fetcher.observe.lines import LOG
 from fetcher.observe.progress import PlainLines, Progress, duration
 from fetcher.outcome import Outcome
+from fetcher.owners import own_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -125,11 +126,12 @@ def fastest(app: App) -> float | None:
 def waiting_words(app: App) -> str | None:
     """`waiting for request weight` where this minute's is used up, with when there is more; None where it is not.
 
-    Where it is the database that does not answer: that.
+    Where it is the database that does not answer, or another process that works on the jobs: that.
     """
     try:
         with reading(app.engine) as connection:
             rows = {row.endpoint: row for row in endpoints.read_all(connection)}
+            at_work = jobs.owners(connection)
     except DatabaseProblem:  # whoever writes will say why, in the end
         return "waiting for the database, which cannot be reached"
     for line in app.lines:
@@ -142,6 +144,8 @@ def waiting_words(app: App) -> str | None:
                 left = duration((row.window_ms + MINUTE - now) / 1000)
                 limit = f"{row.used:,} of {able.weight_per_minute:,} used this minute"
                 return f"waiting for request weight of {line.source} ({limit}, more in {left})"
+    if at_work and own_name() not in at_work:
+        return "waiting for jobs that another process works on"
     return None
 
 

@@ -20,6 +20,8 @@ from tests.integration.world import ROOT, World, market, open_world, same_candle
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fetcher.model import Window
+
 pytestmark = pytest.mark.usefixtures("database")
 
 NOW = "2026-06-01T00:00:30Z"
@@ -27,16 +29,21 @@ ASKED = window("2026-05-01", "2026-06-01")
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
 
 
-def planned(world: World) -> None:
+def planned(world: World, asked: Window = ASKED) -> None:
     """Fill the queue as a run would, and work none of it."""
     with world.app(Clock(parse_utc(NOW))) as app:
         all_series = app.fetcher.sync()
-        app.planning.queue_ranges([(series, ASKED) for series in all_series])
+        app.planning.queue_ranges([(series, asked) for series in all_series])
 
 
 def start_worker(world: World, *arguments: str) -> subprocess.Popen[str]:
     """A worker in a process of its own."""
-    command = [sys.executable, "-m", "fetcher", "--config", str(world.config_path), "worker", *arguments]
+    return start(world, "worker", *arguments)
+
+
+def start(world: World, *arguments: str) -> subprocess.Popen[str]:
+    """A command in a process of its own."""
+    command = [sys.executable, "-m", "fetcher", "--config", str(world.config_path), *arguments]
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "FETCHER_CLOCK": NOW}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -108,6 +115,30 @@ def test_what_a_killed_worker_held_is_taken_over(tmp_path: Path) -> None:
         _, err = second.communicate(timeout=100)
         assert second.returncode == 0, err
         complete(world)
+
+
+def test_a_backfill_waits_for_what_another_works_on(tmp_path: Path) -> None:
+    """It promises to go to the end: it says what it waits for, takes nothing away, and ends when all is there."""
+    with open_world(tmp_path, "--clock", NOW, "--latency", "50ms") as world:
+        world.configure(market("BTC/USDT", "1m", "2026-05-01"), workers=2)
+        planned(world, window("2026-05-31", "2026-06-01"))
+        worker = start_worker(world)
+        never, real = Event(), Clock()
+        while world.jobs().keys() != {"leased"}:
+            never.wait(0.01)
+            assert real.elapsed() < 60
+        worker.send_signal(signal.SIGSTOP)
+        backfill = start(world, "backfill", "--from", "2026-05-31")
+        with pytest.raises(subprocess.TimeoutExpired):
+            backfill.communicate(timeout=15)
+        worker.send_signal(signal.SIGCONT)
+        worker.communicate(timeout=100)
+        assert worker.returncode == 0
+        _, told = backfill.communicate(timeout=100)
+        assert backfill.returncode == 0, told
+        assert "waiting for jobs that another process works on" in told
+        assert world.jobs().keys() == {"done"}
+        assert asked_more_than_once(world) == {}
 
 
 def test_a_worker_that_stays_takes_what_comes_later_and_leaves_when_told(tmp_path: Path) -> None:
