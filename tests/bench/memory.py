@@ -1,4 +1,4 @@
-"""`memory`: peak memory of a large backfill beside that of one a tenth as large, by both routes, on both databases."""
+"""`memory`: peak memory of a large backfill beside that of a much smaller one, by both routes, on both databases."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Size:
     rest_minutes: int = 365 * 1440
     sustained_minutes: int = 5
     memory_months: int = 120
-    memory_few_months: int = 12
+    memory_few_months: int = 48  # a year ends before as much is in memory as there ever is: 145 MB; 170 from here on
     memory_minutes: int = 3_000_000
     memory_few_minutes: int = 300_000
     scale_few: int = 100_000
