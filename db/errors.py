@@ -11,3 +11,10 @@ class DatabaseLost(DatabaseProblem):
 
 class DatabaseUnusable(DatabaseProblem):
     """No run could use it: a URL that is none, another program's or a newer one's; the configuration must change."""
+
+
+class TableGone(DatabaseProblem):
+    """A table or view of ours is not there: removed by another hand, or a restore that was cut short."""
+
+
+TABLE_GONE = "lacks a table of this program; `db check` names it"

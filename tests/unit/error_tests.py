@@ -97,6 +97,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     "folder-taken": ("integration/test_cli_errors.py::test_a_folder_that_cannot_be_made_is_told",),
     "folder-denied": (f"{_STAGED}::test_a_folder_that_nobody_can_make",),
     "no-sqlite": ("integration/test_cli_errors.py::test_a_file_that_is_no_database_is_refused",),
+    "table-gone": (
+        "integration/test_cli_errors.py::test_a_table_that_was_removed_is_told",
+        f"{_SORTED}[lacks a table of this program]",
+    ),
     "cannot-open": (f"{_STAGED}::test_a_file_that_cannot_be_opened",),
     "read-only-file": (f"{_ENGINE}::test_a_read_only_file_is_named",),
     "disk-full": ("integration/test_disk_full.py::test_a_full_disk_loses_nothing",),

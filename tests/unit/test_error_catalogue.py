@@ -79,7 +79,8 @@ def complaints() -> dict[str, str]:
                     found[text] = name
     tables = {**postgresql_errors._BY_STATE, **postgresql_errors._BY_WORDS}
     found |= {re.sub(r"\{\w+\}", GAP, said): "db/postgresql_errors.py" for _, said in tables.values()}
-    return found | dict.fromkeys((*sqlite._NOT_OURS.values(), *sqlite._ADVICE.values()), "db/sqlite.py")
+    told = (*sqlite._NOT_OURS.values(), *sqlite._GONE.values(), *sqlite._ADVICE.values())
+    return found | dict.fromkeys(told, "db/sqlite.py")
 
 
 def fits(row: Row, text: str) -> bool:
