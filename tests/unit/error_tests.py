@@ -27,6 +27,8 @@ _ADVICE = "unit/test_binance_classify.py::test_what_the_user_can_change_is_said"
 _RELEASE = "integration/test_release.py"
 _EXPORT = "integration/test_export.py::test_bad_words_are_refused_in_one_sentence"
 _CRONTAB = "unit/test_crontab.py::test_what_makes_no_line_is_refused"
+_INSTALL = "unit/test_install.py"
+_INSTALL_FAILS = f"{_INSTALL}::test_what_fails_leaves_the_environment_as_it_was"
 _ALERTS = "unit/test_alerts_targets.py::test_what_is_wrong_with_the_section_is_a_sentence"
 _NO_CANDLE = f"{_RELEASE}::test_what_can_be_no_candle_is_refused"
 
@@ -207,6 +209,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "out-ending": (f"{_EXPORT}[does not end with .feather]",),
     "out-no-folder": (f"{_EXPORT}[config.yaml is no folder]",),
     "out-folder": ("integration/test_export.py::test_a_folder_is_no_file",),
+    "out-no-right": ("integration/test_export.py::test_a_folder_of_somebody_else",),
+    "out-unwritten": ("integration/test_export.py::test_a_disk_that_is_full_leaves_nothing_half",),
     "out-there": ("integration/test_export.py::test_several_series_make_a_folder_that_freqtrade_reads",),
     "out-twice": (f"{_EXPORT}[written]",),
     "cron-every": (f"{_CRONTAB}[--every 7m]",),
@@ -214,6 +218,21 @@ TESTS: dict[str, tuple[str, ...]] = {
     "cron-long": (f"{_CRONTAB}[more than 990 bytes]",),
     "cron-path": (f"{_CRONTAB}[has a backslash or something unprintable]",),
     "cron-marks": ("unit/test_crontab.py::test_half_a_block_is_left_to_people",),
+    "crontab-unread": ("unit/test_crontab.py::test_a_refusal_is_told_and_takes_nothing_away",),
+    "crontab-refused": ("unit/test_crontab.py::test_new_lines_that_are_refused",),
+    "no-crontab": ("unit/test_crontab.py::test_without_crontab_the_other_way_is_named",),
+    "not-installed": ("unit/test_cron_wrapper.py::test_what_is_missing_is_named",),
+    "install-at-work": (f"{_INSTALL}::test_two_at_once_do_not_meet",),
+    "no-example": (f"{_INSTALL}::test_the_example_is_written_where_there_is_no_configuration",),
+    "no-packages": (f"{_INSTALL_FAILS}[the packages cannot be installed]",),
+    "no-start": (f"{_INSTALL_FAILS}[the program does not start]",),
+    "not-understood": (f"{_INSTALL_FAILS}[config.yaml: sources: is required; nothing]",),
+    "not-upgradable": (f"{_INSTALL_FAILS}[it is newer; database and .venv are as they were]",),
+    "upgrade-spoilt": (
+        f"{_INSTALL}::test_a_database_that_an_upgrade_spoilt_is_put_back",
+        f"{_INSTALL}::test_a_dump_is_not_put_back_by_itself",
+    ),
+    "no-take-over": (f"{_INSTALL}::test_an_environment_that_cannot_take_over_leaves_the_database_as_it_was",),
     "unit-name": ("unit/test_units.py::test_what_makes_no_unit_is_refused[cannot name a unit]",),
     "unit-foreign": ("unit/test_units.py::test_only_units_of_ours_are_overwritten",),
     "unit-unwritten": ("unit/test_units.py::test_what_makes_no_unit_is_refused[cannot be written]",),

@@ -203,6 +203,16 @@ def test_a_refusal_is_told_and_takes_nothing_away(
     assert kept(config) == OTHERS
 
 
+def test_new_lines_that_are_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Crontab's own reason is told, and its lines are as they were."""
+    refusing = STAND_IN.replace('cat >"$CRONTAB"', "echo bad minute >&2; exit 1")
+    Path(os.environ["CRONTAB"]).with_name("bin").joinpath("crontab").write_text(refusing, encoding="utf-8")
+    Path(os.environ["CRONTAB"]).write_bytes(OTHERS)
+    assert call(config, "install") == 1
+    assert "crontab refused the new lines, and the old ones stay: bad minute" in capsys.readouterr().err
+    assert kept(config) == OTHERS
+
+
 def test_without_crontab_the_other_way_is_named(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
