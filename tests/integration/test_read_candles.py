@@ -194,6 +194,9 @@ def test_bad_arguments_get_one_sentence(line: CommandLine, tmp_path: Path) -> No
         ({"timeframe": "1 minute"}, "timeframe '1 minute' is none; one of 1m"),
         ({"start": "soon"}, "start 'soon' is no date; write it like '2024-01-01'"),
         ({"end": object()}, "is no date"),
+        ({"start": pd.Timestamp("2026-05-30").as_unit("ns").value}, "start 1780099200000000000 is no date; write it"),
+        ({"end": 10**20}, "end 100000000000000000000 is no date"),
+        ({"start": "9999-12-31", "resample": "1M"}, "nothing of BTC/USDT 1m can have closed since 2200-01-01"),
         ({"resample": "1w"}, "no 1w candle of BTC/USDT 1m begins and ends between"),
     )
     plain: dict[str, Any] = {"symbol": "BTC/USDT", "timeframe": "1m", "config": line.config_path}
