@@ -217,7 +217,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "cron-log": (f"{_CRONTAB}[the log /dev/null/cron.log cannot be written]",),
     "cron-long": (f"{_CRONTAB}[more than 990 bytes]",),
     "cron-path": (f"{_CRONTAB}[has a backslash or something unprintable]",),
-    "cron-marks": ("unit/test_crontab.py::test_half_a_block_is_left_to_people",),
+    "cron-marks": ("unit/test_crontab.py::test_what_is_not_one_block_is_left_to_people",),
     "crontab-unread": ("unit/test_crontab.py::test_a_refusal_is_told_and_takes_nothing_away",),
     "crontab-refused": ("unit/test_crontab.py::test_new_lines_that_are_refused",),
     "no-crontab": ("unit/test_crontab.py::test_without_crontab_the_other_way_is_named",),

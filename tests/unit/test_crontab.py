@@ -180,10 +180,11 @@ def test_a_bad_configuration_is_not_installed(config: Path, capsys: pytest.Captu
     assert kept(config) == b""
 
 
-def test_half_a_block_is_left_to_people(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where somebody deleted one of the two marks nobody knows which lines are ours."""
+@pytest.mark.parametrize("what", ["half a block", "two blocks"])
+def test_what_is_not_one_block_is_left_to_people(config: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    """Where somebody deleted one of the two marks, or copied them, nobody knows which lines are ours."""
     assert call(config, "install") == 0
-    spoilt = kept(config)[: kept(config).index(b"# END")]
+    spoilt = kept(config)[: kept(config).index(b"# END")] if what == "half a block" else kept(config) * 2
     Path(os.environ["CRONTAB"]).write_bytes(spoilt)
     for command in ("install", "remove"):
         assert call(config, command) == 2
