@@ -172,6 +172,20 @@ def test_an_older_database_is_not_upgraded(line: CommandLine) -> None:
         line.change("UPDATE alembic_version SET version_num = '0004'")
 
 
+@ON_SQLITE  # which takes any value in any column
+@pytest.mark.parametrize("column", ["trades", "close", "flags"])
+def test_a_row_that_no_candle_can_be_is_one_sentence(line: CommandLine, column: str) -> None:
+    """Another hand wrote it."""
+    [(before,)] = line.query(f"SELECT {column} FROM candles WHERE open_time = {FROM}")  # noqa: S608 (a fixed list)
+    change = f"UPDATE candles SET {column} = :value WHERE open_time = :ms"  # noqa: S608 (the same)
+    line.change(change, ms=FROM, value="dear" if column == "close" else 2**53 + 2)
+    try:
+        with pytest.raises(DatabaseProblem, match="a row of `candles` holds a number that no candle can have"):
+            read_candles("BTC/USDT", "1m", database_url=line.database_url)
+    finally:
+        line.change(change, ms=FROM, value=before)
+
+
 @ON_POSTGRESQL
 def test_the_reading_role_is_enough(line: CommandLine, postgresql: Server) -> None:
     """Who was granted candle_readers reads, and could change nothing."""

@@ -120,7 +120,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "not-upgraded": (f"{_MANAGER}::test_an_upgrade_that_fails_changes_nothing[cannot be upgraded]",),
     "not-yet": ("integration/test_cli_errors.py::test_db_check_makes_no_database",),
-    "absurd-number": ("integration/test_cli_reading.py::test_audit_tells_a_number_that_no_candle_can_have",),
+    "absurd-number": (
+        "integration/test_cli_reading.py::test_audit_tells_a_number_that_no_candle_can_have",
+        "integration/test_read_candles.py::test_a_row_that_no_candle_can_be_is_one_sentence",
+    ),
     "no-roles": (f"{_DUMPS}::test_sqlite_has_no_roles",),
     "unreachable": (
         f"{_SERVER}::test_a_server_that_is_not_there",
