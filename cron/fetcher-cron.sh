@@ -94,9 +94,9 @@ now=$(date +%s)
 since='' told='' before=''
 if [ -f "$log.failing" ]; then
     read -r since told before <"$log.failing"
-    case $since$told in
-        *[!0-9]* | '') since='' ;;
-        *) [ "$since" -le "$now" ] && [ "${told:-0}" -le "$now" ] || since='' ;; # the clock was set back
+    case $since,$told in
+        *[!0-9,]* | ,* | *,) since='' ;;
+        *) [ "$since" -le "$now" ] && [ "$told" -le "$now" ] || since='' ;; # the clock was set back
     esac
 fi
 [ -n "$since" ] || { since=$now told=0 before=; }

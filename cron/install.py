@@ -55,12 +55,12 @@ class Installation:
         environment = self.now if self.is_current() else self.make_environment()
         try:
             self.check_program(environment)
-            self.upgrade_database(environment)
+            made = self.upgrade_database(environment)
+            if environment == self.new:
+                self.take_over(made)
         except BaseException:
             shutil.rmtree(self.new, ignore_errors=True)
             raise
-        if environment == self.new:
-            self.take_over()
         (self.now / CODE).write_text(self.code(), encoding="utf-8")
 
     def code(self) -> str:
@@ -130,8 +130,8 @@ class Installation:
         if "error" in answer:
             raise InstallError(f"{words}; nothing was changed", BAD_INPUT)
 
-    def upgrade_database(self, environment: Path) -> None:
-        """Copied and upgraded where it is behind, and put back where the upgraded one is not well."""
+    def upgrade_database(self, environment: Path) -> dict[str, Any]:
+        """Copied and upgraded where it is behind, and put back where the upgraded one is not well; what was done."""
         made, words = self.asked(environment, "db", "upgrade", "--dump", str(self.config.parent / "backups"))
         if "error" in made or "from" not in made:
             raise InstallError(f"{words}; database and .venv are as they were")
@@ -144,6 +144,7 @@ class Installation:
         spoilt = "checks" not in found or any(not check["ok"] for check in checks if check["name"] in _VITAL)
         if spoilt and made["from"] is not None:
             raise InstallError(f"the upgraded database is not well; {self.put_back(environment, made['copy'])}")
+        return made
 
     def put_back(self, environment: Path, copy: str | None) -> str:
         """Make the database what it was, through SQLite, so that whoever has it open goes on; says what was done."""
@@ -169,20 +170,35 @@ class Installation:
             answer = {"error": said}
         return answer, answer.get("error") or said
 
-    def take_over(self) -> None:
-        """Let .venv.new be .venv, and .venv be .venv.old."""
-        shutil.rmtree(self.old, ignore_errors=True)
+    def take_over(self, upgraded: dict[str, Any]) -> None:
+        """Let .venv.new be .venv, and .venv be .venv.old; where that fails an upgraded database is put back, too."""
+        try:
+            for script in (self.new / "bin").iterdir():
+                rename_inside(script, str(self.new), str(self.now))
+            if self.old.is_symlink():
+                self.old.unlink()
+            elif self.old.exists():
+                shutil.rmtree(self.old)
+            self.swap()
+        except OSError as error:
+            undone = ""
+            if upgraded["from"] is not None:
+                undone = f"; the database was upgraded: {self.put_back(self.new, upgraded['copy'])}"
+            raise InstallError(
+                f"{self.new} cannot become {self.now}: {error.strerror} ({error.filename}); .venv is as it was{undone}"
+            ) from None
+
+    def swap(self) -> None:
+        """Two renames, and nothing between them, since cron may start a run at any moment."""
         had_one = self.now.exists() or self.now.is_symlink()
         if had_one:
             self.now.rename(self.old)
         try:
-            for script in (self.new / "bin").iterdir():
-                rename_inside(script, str(self.new), str(self.now))
             self.new.rename(self.now)
-        except OSError as error:
+        except BaseException:
             if had_one:
                 self.old.rename(self.now)
-            raise InstallError(f"{self.new} cannot become {self.now}: {error.strerror}; .venv is as it was") from None
+            raise
 
 
 def rename_inside(script: Path, old: str, new: str) -> None:

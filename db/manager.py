@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, inspect, select
-from sqlalchemy.exc import DatabaseError
 
 from db import backups, checks
 from db.engine import database_file, reading, rebuilding, shown, writing
-from db.errors import DatabaseLost, DatabaseProblem, DatabaseUnusable
+from db.errors import DatabaseLost, DatabaseProblem, DatabaseUnusable, TableGone
 from db.locks import SCHEMA, alone
 from db.schema import REVISIONS, alembic_version, candles, metadata
 from db.views import create_views
@@ -155,10 +154,7 @@ class DatabaseManager:
         try:
             with reading(self._engine) as conn:
                 return conn.execute(select(alembic_version.c.version_num)).scalar() or ""
-        except DatabaseError:
-            with reading(self._engine) as conn:
-                if inspect(conn).has_table(alembic_version.name):
-                    raise
+        except TableGone:
             return None
 
     def _create(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from db.errors import DatabaseLost, DatabaseProblem, DatabaseUnusable
+from db.errors import TABLE_GONE, DatabaseLost, DatabaseProblem, DatabaseUnusable, TableGone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,7 @@ _BY_STATE: Mapping[str, _Told] = {
     "40001": (DatabaseLost, "asked to try again, since others write at the same time; run again"),
     "40P01": (DatabaseLost, "asked to try again, since others write at the same time; run again"),
     "42501": _DENIED,
+    "42P01": (TableGone, TABLE_GONE),
     "53100": (
         DatabaseProblem,
         "cannot grow: the server's disk is full; make room and run again, nothing committed is lost",

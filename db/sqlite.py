@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from db.errors import DatabaseProblem, DatabaseUnusable
+from db.errors import TABLE_GONE, DatabaseProblem, DatabaseUnusable, TableGone
 from db.fairness import FairLock
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ _CHECKPOINT_PAGES = 16_000  # 64 MB of log: fewer waits for the disk than SQLite
 
 _NOT_OURS = {
     "file is not a database": "is not an SQLite database; name another file in database_url",
+}
+_GONE = {
+    "no such table": TABLE_GONE,
 }
 _ADVICE = {
     "unable to open database file": "cannot be opened; check that the file and its folder can be read and written",
@@ -87,7 +90,7 @@ def sentences(shown: str) -> Iterator[None]:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         reason = str(error.orig if isinstance(error, DBAPIError) else error).lower()
-        for kind, known in ((DatabaseUnusable, _NOT_OURS), (DatabaseProblem, _ADVICE)):
+        for kind, known in ((DatabaseUnusable, _NOT_OURS), (TableGone, _GONE), (DatabaseProblem, _ADVICE)):
             for words, advice in known.items():
                 if words in reason:
                     raise kind(f"database {shown} {advice}") from error

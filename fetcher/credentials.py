@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+ENVIRONMENT_FILE, CREDENTIALS_FOLDER = "fetcher.env", "credentials"
+"""What systemd's units of ours read beside the configuration: lines NAME=key, and a file for each key."""
+
 _LONGEST = 10_000  # characters read of a file that should hold one key
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fetcher.errors import ExportFailed, Stopped
 from fetcher.frames import frame_of
+from fetcher.owners import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -164,15 +165,5 @@ def _clear(path: Path) -> None:
     """Remove what exports of this file left that were killed."""
     for left in path.parent.iterdir():
         pid = left.name.removeprefix(f"{path.name}.").removesuffix(".part")
-        if left.name == f"{path.name}.{pid}.part" and pid.isdecimal() and not _lives(int(pid)):
+        if left.name == f"{path.name}.{pid}.part" and pid.isdecimal() and not is_running(int(pid)):
             left.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

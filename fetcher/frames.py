@@ -13,7 +13,7 @@ from db.engine import reading
 from fetcher.clock import Clock, format_utc, parse_utc
 from fetcher.config import found_config, load
 from fetcher.errors import ConfigError
-from fetcher.model import UNKNOWN_COUNT
+from fetcher.model import LAST_MS, UNKNOWN_COUNT
 from fetcher.ranges import asked, stored
 from fetcher.reading import CandleReader, opened, source_names, stored_series
 
@@ -110,16 +110,18 @@ def _database(config: str | os.PathLike[str] | None, database_url: str | None) -
 
 
 def _ms(name: str, moment: Moment) -> int | None:
-    """A moment of the caller's as ms UTC."""
+    """A moment of the caller's as ms UTC; numbers that no calendar has (of ns, mostly) are none."""
     if moment is None:
         return None
     try:
         if isinstance(moment, datetime):  # a pandas Timestamp is one
-            return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-        if isinstance(moment, (str, date)):
-            return parse_utc(str(moment))
-        return int(moment)
-    except (ValueError, TypeError, OverflowError):
+            ms = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        elif isinstance(moment, (str, date)):
+            ms = parse_utc(str(moment))
+        else:
+            format_utc(ms := int(moment))
+        return min(ms, LAST_MS)
+    except (ValueError, TypeError, OverflowError, OSError):
         raise ConfigError(
             f"{name} {moment!r} is no date; write it like '2024-01-01' or '2024-01-01T12:00:00Z' (UTC)"
         ) from None

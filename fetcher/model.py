@@ -15,6 +15,7 @@ SECOND = 1_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+LAST_MS = 7_258_118_400_000  # 2200-01-01: what lies beyond means that; grids of months end with the calendar, in 9999
 _FIRST_MONDAY = 4 * DAY  # 1970-01-05, the first Monday of the epoch
 
 Slots: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"

@@ -9,6 +9,8 @@ from functools import cache
 from hashlib import blake2s
 from pathlib import Path
 
+_NONE, _UNSEEN = "-", "0"  # in place of a start time: no such process; one that runs, begun nobody knows when
+
 
 def own_name() -> str:
     """Name this process as a lease owner: host, pid and its start time, which no later process repeats."""
@@ -34,7 +36,12 @@ def _host() -> str:
 def is_dead(owner: str) -> bool:
     """Whether an owner was a process of this host that no longer runs; of other hosts only time can tell (False)."""
     _, pid, started = owner.rsplit(" ", 2)
-    return is_of_this_host(owner) and _started(int(pid)) != started
+    return is_of_this_host(owner) and _started(int(pid)) not in {started, _UNSEEN}
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this host, by its pid alone, runs."""
+    return _started(pid) != _NONE
 
 
 def is_of_this_host(owner: str) -> bool:
@@ -44,22 +51,21 @@ def is_of_this_host(owner: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Start time of a running process in clock ticks since boot, from /proc; `-` where there is no such process."""
+    """Start time of a running process in clock ticks since boot, from /proc; else _NONE or _UNSEEN."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return _running_without_proc(pid)
+        return _UNSEEN if _is_unseen(pid) else _NONE
     fields = stat.rpartition(")")[2].split()
-    return "-" if fields[0] in {"Z", "X"} else fields[19]
+    return _NONE if fields[0] in {"Z", "X"} else fields[19]
 
 
-def _running_without_proc(pid: int) -> str:
-    if Path("/proc/self/stat").exists():
-        return "-"
-    try:  # not Linux: pids alone must do
+def _is_unseen(pid: int) -> bool:
+    """Whether a process runs that /proc does not show: another user's (hidepid), or any where there is no Linux."""
+    try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return "-"
     except PermissionError:
-        return "0"
-    return "0"
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return not Path("/proc/self/stat").exists()

@@ -15,6 +15,7 @@ from db import candles, coverage
 from db import series as series_rows
 from db.coverage import ABSENT
 from db.engine import open_reader
+from db.errors import unreadable_row
 from db.manager import DatabaseManager
 from fetcher.gaps import GapDetector, pages, union
 from fetcher.jobqueue import as_series
@@ -102,7 +103,10 @@ class CandleReader:
             yield Part(window, rows, filled, made_of)
 
     def _read(self, window: Window) -> Rows:
-        return candles.read(self._conn, self.asked.series.id, window.start, window.end, self._columns)
+        try:
+            return candles.read(self._conn, self.asked.series.id, window.start, window.end, self._columns)
+        except (OverflowError, ValueError) as error:  # ValueError: SQLite keeps any text in any column
+            raise unreadable_row(error) from error
 
     def _holes(self, window: Window, rows: Rows) -> list[Window]:
         """The slots of a window that are neither in `rows` nor proven to be empty."""

@@ -12,12 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from fetcher.clock import parse_utc
-from fetcher.model import Timeframe
+from fetcher.model import LAST_MS, Timeframe
 from fetcher.quiet import QuietHours, parse_quiet_hours
 
 _LONGEST = 400 * 86400.0  # seconds; sockets and waits take no unbounded ones
 _SHORTEST_AGE, _LONGEST_AGE = 86400.0, 36500 * 86400.0  # seconds
-_LAST_START_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
 _LAST_PORT = 65_535
 DIRECT = "direct"  # stands for no proxy among proxies
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -59,7 +58,7 @@ def _start_ms(value: object) -> int:
         start = parse_utc(value) if isinstance(value, str) else _refuse_date(value)
     except (ValueError, OverflowError):
         return _refuse_date(value)
-    if start > _LAST_START_MS:
+    if start > LAST_MS:
         raise ValueError(f"{value!r} lies too far ahead; write a date before the year 2200")
     return start
 

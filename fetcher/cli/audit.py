@@ -13,7 +13,7 @@ import typer
 
 from db import series as series_rows
 from db.engine import reading
-from db.errors import DatabaseProblem
+from db.errors import unreadable_row
 from fetcher.audit import audit as examine
 from fetcher.audit_archive import NOT_ASKED, republished
 from fetcher.audit_cross import CrossFinding, CrossReport, cross
@@ -73,11 +73,8 @@ def audit(
             all_series = [as_series(row) for row in series_rows.read_series(connection)]
         try:
             report = examine(engine, all_series, repair=repair, deep=deep, by=_hand(call))
-        except OverflowError as error:  # written by another hand: the program stores nothing that it cannot read
-            raise DatabaseProblem(
-                f"a row of `candles` holds a number that no candle can have ({error}); delete that row, then "
-                "`audit --repair` and a run fetch it again"
-            ) from error
+        except OverflowError as error:
+            raise unreadable_row(error) from error
     files, anew = _archive(call, repair=repair) if archive else (None, [])
     crossed = _cross(call) if across else None
     agrees, found = (None, ()) if crossed is None else (crossed.agrees, crossed.findings)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fetcher.clock import parse_utc
 from fetcher.errors import ConfigError
-from fetcher.model import TIMEFRAMES
+from fetcher.model import LAST_MS, TIMEFRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 _LARGEST_ID = 2**63 - 1  # that a database can hold
-_LAST_MS = 7_258_118_400_000  # 2200-01-01: grids of months end with the calendar, in 9999
 
 
 def chosen(
@@ -48,7 +47,7 @@ def chosen(
 def moment(option: str, text: str) -> int:
     """A date or time of an option as ms UTC; one beyond the year 2200 means that: `--to 9999-12-31` is for ever."""
     try:
-        return min(parse_utc(text), _LAST_MS)
+        return min(parse_utc(text), LAST_MS)
     except (ValueError, OverflowError):
         raise ConfigError(
             f"{option} {text!r} is no date; write it like 2024-01-01 or 2024-01-01T12:00:00Z (UTC)"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fetcher.cli.invocation import Invocation
+    from fetcher.cli.places import Places
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None,
@@ -118,7 +119,7 @@ def systemd(
         config=_config(call), writable=_writable(call), variables=key_variables(call.config), name=name,
         minutes=_minutes(every), system=system, daemon=daemon,
     )  # fmt: skip
-    files = wanted.files(places())
+    files = wanted.files(_places())
     if to is not None:
         write_units(to.expanduser(), files)
     manager = "systemctl" if system else "systemctl --user"
@@ -155,13 +156,18 @@ def _log(call: Invocation, told: Path | None) -> Path:
 
 
 def _block(call: Invocation, every: str, log: Path | None) -> str:
-    here, config = places(), _config(call)
+    here, config = _places(), _config(call)
     _ = call.config  # a configuration that no run could use is refused before any crontab has it
-    for path, what in ((here.wrapper, "the program's folder"), (here.python, "the Python")):
-        whole_path(path, what)
     return crontab.block(
         here.template("crontab"), config, crontab.command(here, config, _log(call, log)), _minutes(every)
     )
+
+
+def _places() -> Places:
+    here = places()
+    for path, what in ((here.wrapper, "the program's folder"), (here.python, "the Python")):
+        whole_path(path, what)
+    return here
 
 
 def _minutes(every: str) -> int:

@@ -73,19 +73,18 @@ def without_block(crontab: str, config: Path) -> str:
 
 
 def _span(crontab: str, config: Path) -> tuple[int, int] | None:
-    """Where the block of this configuration begins and ends; raises ConfigError where only one mark is left."""
-    marks = [
-        re.compile(rf"^{re.escape(f'{mark} {config}')}\n", re.MULTILINE).search(crontab) for mark in (_BEGIN, _END)
-    ]
-    if marks == [None, None]:
+    """Where the block of this configuration begins and ends; raises ConfigError where its marks are not one pair."""
+    begins, ends = (
+        list(re.finditer(rf"^{re.escape(f'{mark} {config}')}\n", crontab, re.MULTILINE)) for mark in (_BEGIN, _END)
+    )
+    if not begins and not ends:
         return None
-    begin, end = marks
-    if begin is None or end is None or end.start() < begin.end():
+    if len(begins) != 1 or len(ends) != 1 or ends[0].start() < begins[0].end():
         raise ConfigError(
-            f"the crontab has not both lines {f'{_BEGIN} {config}'!r} and {f'{_END} {config}'!r}, the first above the "
-            "second; put it right with crontab -e"
+            f"the crontab has not both lines {f'{_BEGIN} {config}'!r} and {f'{_END} {config}'!r} once, the first above "
+            "the second; put it right with crontab -e"
         )
-    return begin.start(), end.end()
+    return begins[0].start(), ends[0].end()
 
 
 def settings(crontab: str) -> dict[str, str]:

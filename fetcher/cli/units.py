@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fetcher.cli.crontab import every
+from fetcher.credentials import CREDENTIALS_FOLDER, ENVIRONMENT_FILE
 from fetcher.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class Wanted:
         return [first, f"{self.name}-audit.timer"]
 
     def _words(self, places: Places) -> dict[str, str]:
-        command = [word(places.python), "-m", "fetcher", "--config", word(self.config)]
+        program = word(places.python, dollars=False)  # systemd fills variables into arguments, not into the program
+        command = [program, "-m", "fetcher", "--config", word(self.config)]
         words = {
             "NAME": self.name,
             "CONFIG": line(self.config),
-            "CONFIG_FOLDER": line(self.config.parent),
+            "ENVIRONMENT_FILE": line(self.config.parent / ENVIRONMENT_FILE),
             "AFTER": _AFTER if self.system else "",  # your own manager knows no network
             "COMMAND": " ".join(command),
             "ROOT": line(places.root),
@@ -69,7 +71,7 @@ class Wanted:
 
     def _credentials(self) -> str:
         """A line for each key; a comment where its file is not there yet, since the unit would not start."""
-        folder = self.config.parent / "credentials"
+        folder = self.config.parent / CREDENTIALS_FOLDER
         lines = [
             f"{'' if (folder / each).is_file() else '# '}LoadCredential={each}:{line(folder / each)}"
             for each in self.variables or ("NAME",)
@@ -93,7 +95,7 @@ def write_units(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def word(path: Path, *, dollars: bool = True) -> str:
-    """A path as one word of a command, or of a list of paths (there `$` means itself)."""
+    """A path as one word: an argument of a command; the program, or one of a list of paths (there `$` means itself)."""
     text = str(path).replace("%", "%%")
     if dollars:
         text = text.replace("$", "$$")

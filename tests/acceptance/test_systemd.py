@@ -35,7 +35,7 @@ def test_systemd_accepts_what_is_written(tmp_path: Path, kind: list[str], monkey
     command = [sys.executable, "-m", "fetcher", "--config", str(folder / "config.yaml"), "cron", "systemd", *kind]
     subprocess.run([*command, "--to", str(units)], cwd=ROOT, check=True)
     files = sorted(units.iterdir())
-    assert len(files) == 3 if "--daemon" in kind else 4
+    assert len(files) == (3 if "--daemon" in kind else 4)
     said = analyzed(*([] if "--system" in kind else ["--user"]), "verify", *files)
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
     if "--system" in kind:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from db import locks
 from db.checks import writable
 from db.engine import checked_url, open_engine, reading, shown, writing
-from db.errors import DatabaseLost, DatabaseProblem, DatabaseUnusable
+from db.errors import DatabaseLost, DatabaseProblem, DatabaseUnusable, TableGone
 from db.locks import alone
 from db.manager import DatabaseManager
 from db.postgresql_errors import in_words
@@ -237,6 +237,7 @@ def test_another_programs_database_is_left_alone(postgresql: Server) -> None:
         (psycopg.OperationalError("FATAL:  sorry, too many clients already"), DatabaseLost, "no connection left"),
         (psycopg.OperationalError("FATAL:  no such database: market"), DatabaseUnusable, "does not exist"),
         (psycopg.OperationalError("server closed the connection unexpectedly"), DatabaseLost, "broke the connection"),
+        (psycopg.errors.UndefinedTable("relation does not exist"), TableGone, "lacks a table of this program"),
         (psycopg.ProgrammingError('invalid connection option "fast"'), DatabaseUnusable, "an option in its URL"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
@@ -251,7 +252,7 @@ def test_what_cannot_be_staged_here(error: psycopg.Error, kind: type[DatabasePro
 
 def test_our_own_mistakes_are_no_sentence() -> None:
     """A wrong statement is a bug and shows as one."""
-    assert in_words(psycopg.errors.UndefinedTable("relation does not exist")) is None
+    assert in_words(psycopg.errors.UndefinedColumn("column does not exist")) is None
     assert in_words(psycopg.errors.NotNullViolation("null value")) is None
 
 

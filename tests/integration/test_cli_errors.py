@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -164,6 +165,24 @@ def test_a_database_that_is_newer_is_refused(folder: Path, capsys: pytest.Captur
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     assert main(["status"]) == 2
     assert "is newer than this program" in complaint(capsys)
+
+
+@pytest.mark.parametrize("table", ["endpoint_state", "quarantine"])
+def test_a_table_that_was_removed_is_told(folder: Path, capsys: pytest.CaptureFixture[str], table: str) -> None:
+    """By whoever needs it in one sentence, which leads to the one that names it; doctor tells it as a check."""
+    assert main(["db", "upgrade"]) == 0
+    with closing(sqlite3.connect(folder / "market.db", isolation_level=None)) as conn:
+        conn.execute(f"DROP TABLE {table}")
+    capsys.readouterr()
+    assert main([{"endpoint_state": "sources"}.get(table, table)]) == 1
+    assert "market.db lacks a table of this program; `db check` names it" in complaint(capsys)
+    assert main(["db", "check"]) == 1
+    assert f"table {table} is missing; restore the last backup" in capsys.readouterr().out
+    assert main(["--json", "doctor"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    found = [each["message"] for each in said["checks"] if each["name"] == "database" and not each["ok"]]
+    assert not said["healthy"]
+    assert "`db check` names it" in found[-1]
 
 
 def test_a_file_that_is_no_database_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

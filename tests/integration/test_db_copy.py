@@ -6,15 +6,18 @@ import json
 import signal
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from sqlalchemy import select, text
 
+from db import locks
 from db.engine import open_engine, reading, writing
 from db.manager import DatabaseManager
 from db.schema import metadata
+from db.transfer import transfer
 from fetcher.cli import main
 from fetcher.sandbox.control import spawn_sandbox
 from tests.databases import SQLITE
@@ -148,6 +151,22 @@ def test_a_password_in_the_environment_is_shown_nowhere(filled: CommandLine, pos
     assert "hush" not in said.out + said.err + wrong.out + wrong.err
     postgresql.drop(name)
     postgresql.do(f"DROP ROLE {WITH_PASSWORD}")
+
+
+def test_a_source_that_takes_its_time(filled: CommandLine, postgresql: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server ends other transactions that idle; this one waits while a large source is read and counted."""
+    monkeypatch.setattr(locks, "_ALONE", text(locks._ALONE.text.replace("'120s'", "'100ms'")))
+    url = postgresql.url(postgresql.new_database())
+    prepare(url)
+    source, target = open_engine(filled.database_url), open_engine(url)
+
+    def slow(_table: str, _rows: int) -> None:
+        Event().wait(0.3)
+
+    copied = transfer(source, target, slow)
+    assert copied["candles"] == len(content(filled.database_url)["candles"])
+    for engine in (source, target):
+        engine.dispose()
 
 
 def test_killed_on_the_way_to_postgresql(filled: CommandLine, postgresql: Server) -> None:

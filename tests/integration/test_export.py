@@ -188,6 +188,17 @@ def test_a_folder_is_no_file(line: CommandLine, export: Callable[..., Said]) -> 
 
 
 @ON_SQLITE  # nothing is read
+def test_a_folder_of_somebody_else(
+    line: CommandLine, export: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found before anything is read."""
+    monkeypatch.setattr("fetcher.cli.export.os.access", lambda *_: False)  # root may write everywhere
+    said = export("--out", "x.csv")
+    assert (said.code, said.err.count("\n")) == (2, 1), said
+    assert f"--out x.csv cannot be written: there is no right to write in {line.folder}" in said.err
+
+
+@ON_SQLITE  # nothing is read
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -172,6 +172,20 @@ def test_an_older_database_is_not_upgraded(line: CommandLine) -> None:
         line.change("UPDATE alembic_version SET version_num = '0004'")
 
 
+@ON_SQLITE  # which takes any value in any column
+@pytest.mark.parametrize("column", ["trades", "close", "flags"])
+def test_a_row_that_no_candle_can_be_is_one_sentence(line: CommandLine, column: str) -> None:
+    """Another hand wrote it."""
+    [(before,)] = line.query(f"SELECT {column} FROM candles WHERE open_time = {FROM}")  # noqa: S608 (a fixed list)
+    change = f"UPDATE candles SET {column} = :value WHERE open_time = :ms"  # noqa: S608 (the same)
+    line.change(change, ms=FROM, value="dear" if column == "close" else 2**53 + 2)
+    try:
+        with pytest.raises(DatabaseProblem, match="a row of `candles` holds a number that no candle can have"):
+            read_candles("BTC/USDT", "1m", database_url=line.database_url)
+    finally:
+        line.change(change, ms=FROM, value=before)
+
+
 @ON_POSTGRESQL
 def test_the_reading_role_is_enough(line: CommandLine, postgresql: Server) -> None:
     """Who was granted candle_readers reads, and could change nothing."""
@@ -194,6 +208,9 @@ def test_bad_arguments_get_one_sentence(line: CommandLine, tmp_path: Path) -> No
         ({"timeframe": "1 minute"}, "timeframe '1 minute' is none; one of 1m"),
         ({"start": "soon"}, "start 'soon' is no date; write it like '2024-01-01'"),
         ({"end": object()}, "is no date"),
+        ({"start": pd.Timestamp("2026-05-30").as_unit("ns").value}, "start 1780099200000000000 is no date; write it"),
+        ({"end": 10**20}, "end 100000000000000000000 is no date"),
+        ({"start": "9999-12-31", "resample": "1M"}, "nothing of BTC/USDT 1m can have closed since 2200-01-01"),
         ({"resample": "1w"}, "no 1w candle of BTC/USDT 1m begins and ends between"),
     )
     plain: dict[str, Any] = {"symbol": "BTC/USDT", "timeframe": "1m", "config": line.config_path}

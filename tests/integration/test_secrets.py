@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fetcher.cli.edge import answer
+from fetcher.cli.exposure import unencrypted
 from fetcher.clients.keys import read_keys
+from fetcher.config import load
 from fetcher.errors import CannotServe
 from fetcher.masking import hide, masked
 from fetcher.sandbox.control import spawn_sandbox
@@ -26,6 +27,11 @@ sources:
   gecko: {{client: coingecko, base_url: '{url}/coingecko/api/v3', plan: demo, {key}, symbols: {{BTC/USDT: bitcoin}}}}
 markets:
   - {{symbols: [BTC/USDT], timeframes: [4h], start: 2026-05-25, sources: [gecko]}}
+"""
+
+OPEN = """\
+sources: {{binance: {{client: binance, {key}: {value}}}}}
+markets: [{{symbols: [BTC/USDT], timeframes: [4h], start: 2026-05-25, sources: [binance]}}]
 """
 
 
@@ -72,6 +78,30 @@ def test_a_key_file_for_everybody_is_told(line: CommandLine) -> None:
     assert told == [1, 0, 0]
 
 
+def test_what_is_open_again_is_told_again(line: CommandLine) -> None:
+    """Each time that it changes, though the sentence is one that was told before."""
+    path = secret_file(line, 0o644)
+    configure(line, "api_key_file: gecko.key")
+    told = []
+    for mode in (0o644, 0o600, 0o644):
+        path.chmod(mode)
+        told.append(line.command().err.count("can be read by others"))
+    assert told == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["fetcher.env", "credentials/GECKO_KEY"])
+def test_a_file_of_systemds_units_is_looked_at_as_well(line: CommandLine, name: str) -> None:
+    """What they read beside the configuration holds keys, whoever starts the command that looks."""
+    configure(line, "api_key_env: GECKO_KEY")
+    path = line.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(KEY, encoding="utf-8")
+    for mode, is_told in ((0o644, True), (0o600, False)):
+        path.chmod(mode)
+        said = line.command("config", "check", GECKO_KEY=KEY).out
+        assert (f"Note: {name}, which holds secrets, can be read by others" in said) is is_told, said
+
+
 def test_a_file_of_who_is_told_is_looked_at_as_well(line: CommandLine) -> None:
     """Its addresses hold passwords."""
     path = secret_file(line, 0o644)
@@ -108,12 +138,22 @@ def test_a_password_in_an_open_configuration_is_told(line: CommandLine) -> None:
     assert "can be read by others" not in line.command("config", "check", GECKO_KEY=KEY).out
 
 
-def test_a_source_asked_in_the_open_is_told(line: CommandLine) -> None:
-    """Http to another host: anybody on the way can change the answers."""
-    text = GECKO.format(url="http://example.org", key="api_key_env: GECKO_KEY")
-    line.config_path.write_text(text, encoding="utf-8")
-    said = json.loads(line.command("--json", "config", "check", GECKO_KEY=KEY).out)
-    assert any("without encryption" in warning for warning in said["warnings"])
+@pytest.mark.parametrize(
+    ("url", "is_told"),
+    [
+        ("http://example.org", True), ("http://localhost.example.org", True), ("http://10.example.org", True),
+        ("https://example.org", False), ("http://localhost:8080", False), ("http://[::1]", False),
+        ("http://172.16.3.4", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["base_urls", "archive_url"])
+def test_a_source_asked_in_the_open_is_told(tmp_path: Path, key: str, url: str, *, is_told: bool) -> None:
+    """Http to another host, of the API or of the archive: anybody on the way can change the answers."""
+    config = tmp_path / "config.yaml"
+    value = f"['{url}']" if key == "base_urls" else f"'{url}'"
+    config.write_text(OPEN.format(key=key, value=value), encoding="utf-8")
+    told = unencrypted(load(config, {}))
+    assert [sentence.startswith(f"sources.binance is asked at {url}, without") for sentence in told] == [True] * is_told
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ _ADVICE = "unit/test_binance_classify.py::test_what_the_user_can_change_is_said"
 _RELEASE = "integration/test_release.py"
 _EXPORT = "integration/test_export.py::test_bad_words_are_refused_in_one_sentence"
 _CRONTAB = "unit/test_crontab.py::test_what_makes_no_line_is_refused"
+_INSTALL = "unit/test_install.py"
+_INSTALL_FAILS = f"{_INSTALL}::test_what_fails_leaves_the_environment_as_it_was"
 _ALERTS = "unit/test_alerts_targets.py::test_what_is_wrong_with_the_section_is_a_sentence"
 _NO_CANDLE = f"{_RELEASE}::test_what_can_be_no_candle_is_refused"
 
@@ -97,6 +99,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     "folder-taken": ("integration/test_cli_errors.py::test_a_folder_that_cannot_be_made_is_told",),
     "folder-denied": (f"{_STAGED}::test_a_folder_that_nobody_can_make",),
     "no-sqlite": ("integration/test_cli_errors.py::test_a_file_that_is_no_database_is_refused",),
+    "table-gone": (
+        "integration/test_cli_errors.py::test_a_table_that_was_removed_is_told",
+        f"{_SORTED}[lacks a table of this program]",
+    ),
     "cannot-open": (f"{_STAGED}::test_a_file_that_cannot_be_opened",),
     "read-only-file": (f"{_ENGINE}::test_a_read_only_file_is_named",),
     "disk-full": ("integration/test_disk_full.py::test_a_full_disk_loses_nothing",),
@@ -114,7 +120,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "not-upgraded": (f"{_MANAGER}::test_an_upgrade_that_fails_changes_nothing[cannot be upgraded]",),
     "not-yet": ("integration/test_cli_errors.py::test_db_check_makes_no_database",),
-    "absurd-number": ("integration/test_cli_reading.py::test_audit_tells_a_number_that_no_candle_can_have",),
+    "absurd-number": (
+        "integration/test_cli_reading.py::test_audit_tells_a_number_that_no_candle_can_have",
+        "integration/test_read_candles.py::test_a_row_that_no_candle_can_be_is_one_sentence",
+    ),
     "no-roles": (f"{_DUMPS}::test_sqlite_has_no_roles",),
     "unreachable": (
         f"{_SERVER}::test_a_server_that_is_not_there",
@@ -203,13 +212,30 @@ TESTS: dict[str, tuple[str, ...]] = {
     "out-ending": (f"{_EXPORT}[does not end with .feather]",),
     "out-no-folder": (f"{_EXPORT}[config.yaml is no folder]",),
     "out-folder": ("integration/test_export.py::test_a_folder_is_no_file",),
+    "out-no-right": ("integration/test_export.py::test_a_folder_of_somebody_else",),
+    "out-unwritten": ("integration/test_export.py::test_a_disk_that_is_full_leaves_nothing_half",),
     "out-there": ("integration/test_export.py::test_several_series_make_a_folder_that_freqtrade_reads",),
     "out-twice": (f"{_EXPORT}[written]",),
     "cron-every": (f"{_CRONTAB}[--every 7m]",),
     "cron-log": (f"{_CRONTAB}[the log /dev/null/cron.log cannot be written]",),
     "cron-long": (f"{_CRONTAB}[more than 990 bytes]",),
     "cron-path": (f"{_CRONTAB}[has a backslash or something unprintable]",),
-    "cron-marks": ("unit/test_crontab.py::test_half_a_block_is_left_to_people",),
+    "cron-marks": ("unit/test_crontab.py::test_what_is_not_one_block_is_left_to_people",),
+    "crontab-unread": ("unit/test_crontab.py::test_a_refusal_is_told_and_takes_nothing_away",),
+    "crontab-refused": ("unit/test_crontab.py::test_new_lines_that_are_refused",),
+    "no-crontab": ("unit/test_crontab.py::test_without_crontab_the_other_way_is_named",),
+    "not-installed": ("unit/test_cron_wrapper.py::test_what_is_missing_is_named",),
+    "install-at-work": (f"{_INSTALL}::test_two_at_once_do_not_meet",),
+    "no-example": (f"{_INSTALL}::test_the_example_is_written_where_there_is_no_configuration",),
+    "no-packages": (f"{_INSTALL_FAILS}[the packages cannot be installed]",),
+    "no-start": (f"{_INSTALL_FAILS}[the program does not start]",),
+    "not-understood": (f"{_INSTALL_FAILS}[config.yaml: sources: is required; nothing]",),
+    "not-upgradable": (f"{_INSTALL_FAILS}[it is newer; database and .venv are as they were]",),
+    "upgrade-spoilt": (
+        f"{_INSTALL}::test_a_database_that_an_upgrade_spoilt_is_put_back",
+        f"{_INSTALL}::test_a_dump_is_not_put_back_by_itself",
+    ),
+    "no-take-over": (f"{_INSTALL}::test_an_environment_that_cannot_take_over_leaves_the_database_as_it_was",),
     "unit-name": ("unit/test_units.py::test_what_makes_no_unit_is_refused[cannot name a unit]",),
     "unit-foreign": ("unit/test_units.py::test_only_units_of_ours_are_overwritten",),
     "unit-unwritten": ("unit/test_units.py::test_what_makes_no_unit_is_refused[cannot be written]",),

@@ -119,6 +119,16 @@ def test_notes_that_make_no_sense_are_made_anew(checkout: Path, notes: str) -> N
     assert re.fullmatch(r"\d+ \d+ 2\n", path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("notes", ["", "abc def 1", "1", "\n"])
+def test_notes_that_make_no_sense_tell_of_no_end(checkout: Path, notes: str) -> None:
+    """A run that did all is no news where nobody knows of a failure."""
+    path = checkout / "logs/cron.log.failing"
+    path.parent.mkdir()
+    path.write_text(notes, encoding="utf-8")
+    assert from_cron(checkout / "cron/fetcher-cron.sh").stderr == ""
+    assert not path.exists()
+
+
 def test_another_python_is_taken_where_one_is_named(checkout: Path, tmp_path: Path) -> None:
     """As for a package that is installed in an environment of its own."""
     python = tmp_path / "a python"

@@ -180,10 +180,11 @@ def test_a_bad_configuration_is_not_installed(config: Path, capsys: pytest.Captu
     assert kept(config) == b""
 
 
-def test_half_a_block_is_left_to_people(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where somebody deleted one of the two marks nobody knows which lines are ours."""
+@pytest.mark.parametrize("what", ["half a block", "two blocks"])
+def test_what_is_not_one_block_is_left_to_people(config: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    """Where somebody deleted one of the two marks, or copied them, nobody knows which lines are ours."""
     assert call(config, "install") == 0
-    spoilt = kept(config)[: kept(config).index(b"# END")]
+    spoilt = kept(config)[: kept(config).index(b"# END")] if what == "half a block" else kept(config) * 2
     Path(os.environ["CRONTAB"]).write_bytes(spoilt)
     for command in ("install", "remove"):
         assert call(config, command) == 2
@@ -200,6 +201,16 @@ def test_a_refusal_is_told_and_takes_nothing_away(
     for command in ("install", "remove"):
         assert call(config, command) == 1
         assert "crontab -l failed: You (me) are not allowed" in capsys.readouterr().err
+    assert kept(config) == OTHERS
+
+
+def test_new_lines_that_are_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Crontab's own reason is told, and its lines are as they were."""
+    refusing = STAND_IN.replace('cat >"$CRONTAB"', "echo bad minute >&2; exit 1")
+    Path(os.environ["CRONTAB"]).with_name("bin").joinpath("crontab").write_text(refusing, encoding="utf-8")
+    Path(os.environ["CRONTAB"]).write_bytes(OTHERS)
+    assert call(config, "install") == 1
+    assert "crontab refused the new lines, and the old ones stay: bad minute" in capsys.readouterr().err
     assert kept(config) == OTHERS
 
 

@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 ROW = re.compile(r'^\| <a id="(?P<id>[a-z-]+)"></a>(?P<says>.+?) \| (?P<code>[0-9–]+) \|', re.MULTILINE)
 CODES = {"1", "2", "75", "130", "–"}
-ENDS_THE_PROGRAM = {"ConfigError", "DatabaseProblem", "DatabaseUnusable", "DatabaseLost", "RunLocked"}
+ENDS_THE_PROGRAM = {
+    "ConfigError", "DatabaseLost", "DatabaseProblem", "DatabaseUnusable", "ExportFailed", "FetcherError",
+    "InstallError", "RunLocked",
+}  # fmt: skip
 OF_VALUES = ("fetcher/config.py", "fetcher/values.py")
 """Where a ValueError is what the user reads."""
 ELSEWHERE = ("cron/fetcher-cron.sh", "Makefile")
@@ -53,7 +56,8 @@ def spoken(node: ast.AST) -> str:
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Every module of the program but the sandbox, which is for trying things out."""
+    """Every module of the program, and what installs it, but the sandbox, which is for trying things out."""
+    yield "cron/install.py", ast.parse((ROOT / "cron/install.py").read_text(encoding="utf-8"))
     for top in ("fetcher", "db"):
         for path in sorted((ROOT / top).rglob("*.py")):
             if "sandbox" not in path.parts:
@@ -79,7 +83,8 @@ def complaints() -> dict[str, str]:
                     found[text] = name
     tables = {**postgresql_errors._BY_STATE, **postgresql_errors._BY_WORDS}
     found |= {re.sub(r"\{\w+\}", GAP, said): "db/postgresql_errors.py" for _, said in tables.values()}
-    return found | dict.fromkeys((*sqlite._NOT_OURS.values(), *sqlite._ADVICE.values()), "db/sqlite.py")
+    told = (*sqlite._NOT_OURS.values(), *sqlite._GONE.values(), *sqlite._ADVICE.values())
+    return found | dict.fromkeys(told, "db/sqlite.py")
 
 
 def fits(row: Row, text: str) -> bool:

@@ -74,6 +74,23 @@ def installed(root: Path, config: str = "config.yaml") -> int:
     return code
 
 
+def upgraded(root: Path) -> tuple[Path, Path]:
+    """A database as an upgrade has made it, and its copy of before."""
+    database, copy = root / "market.db", root / "market.db.before"
+    for path, what in ((database, "spoilt"), (copy, "whole")):
+        with closing(sqlite3.connect(path)) as conn:
+            conn.execute(f"CREATE TABLE {what} (x)")
+    answers(root, "config", {"database_url": f"sqlite:///{database}"})
+    answers(root, "upgrade", {"from": "0003", "to": "0004", "copy": str(copy)})
+    return database, copy
+
+
+def tables(database: Path) -> list[str]:
+    """The names of its tables."""
+    with closing(sqlite3.connect(database)) as conn:
+        return [name for (name,) in conn.execute("SELECT name FROM sqlite_master")]
+
+
 def test_it_is_installed_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A fresh environment whose scripts know where they are; another time there is nothing to make."""
     assert installed(folder) == 0
@@ -130,6 +147,44 @@ def test_what_fails_leaves_the_environment_as_it_was(
     assert not (folder / ".venv.new").exists()
 
 
+def test_an_environment_that_cannot_take_over_leaves_the_database_as_it_was(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old environment that cannot be removed (another user's) is found after the upgrade: that is undone."""
+    assert installed(folder) == 0
+    os.utime(folder / "requirements.txt", (2**31, 2**31))
+    database, copy = upgraded(folder)
+    (folder / ".venv.old/kept").mkdir(parents=True)
+
+    def refused(path: Path, **_: object) -> None:
+        if path == folder / ".venv.old":
+            raise PermissionError(13, "Permission denied", str(path))
+
+    before = (folder / ".venv").stat().st_ino
+    monkeypatch.setattr(install.shutil, "rmtree", refused)
+    assert installed(folder) == 1
+    said = capsys.readouterr().err
+    assert f".venv is as it was; the database was upgraded: it was put back from {copy}." in said
+    assert (folder / ".venv").stat().st_ino == before
+    assert tables(database) == ["whole"]
+
+
+def test_no_run_finds_the_environment_gone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cron may start one at any moment: whatever takes a while is done before the old one leaves its place."""
+    assert installed(folder) == 0
+    os.utime(folder / "requirements.txt", (2**31, 2**31))
+    rename_inside, there = install.rename_inside, []
+
+    def noting(*words: object) -> None:
+        there.append((folder / ".venv/bin/python").exists())
+        rename_inside(*words)
+
+    monkeypatch.setattr(install, "rename_inside", noting)
+    assert installed(folder) == 0
+    assert there
+    assert all(there)
+
+
 def test_what_doctor_finds_elsewhere_stops_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A network that is away would be away with the version before too."""
     bad = {"name": "binance", "ok": False, "message": "cannot be reached"}
@@ -143,12 +198,7 @@ def test_a_database_that_an_upgrade_spoilt_is_put_back(
     folder: Path, capsys: pytest.CaptureFixture[str], doctor: dict[str, object]
 ) -> None:
     """By SQLite itself, while another has it open."""
-    database, copy = folder / "market.db", folder / "market.db.before"
-    for path, what in ((database, "spoilt"), (copy, "whole")):
-        with closing(sqlite3.connect(path)) as conn:
-            conn.execute(f"CREATE TABLE {what} (x)")
-    answers(folder, "config", {"database_url": f"sqlite:///{database}"})
-    answers(folder, "upgrade", {"from": "0003", "to": "0004", "copy": str(copy)})
+    database, copy = upgraded(folder)
     answers(folder, "doctor", doctor)
     with closing(sqlite3.connect(database)) as reader:
         assert reader.execute("SELECT name FROM sqlite_master").fetchall() == [("spoilt",)]

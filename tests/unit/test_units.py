@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fetcher import cli
-from fetcher.cli.places import places
-from fetcher.cli.units import MARK, Wanted, word
+from fetcher.cli.places import Places, places
+from fetcher.cli.units import MARK, Wanted, word, write_units
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = [[], ["--daemon"], ["--system"], ["--system", "--daemon", "--every", "5m"]]
@@ -75,6 +75,27 @@ def test_a_unit_starts_this_program_for_this_configuration(config: Path) -> None
 def test_a_path_is_one_word(path: str, quoted: str) -> None:
     """Blanks and quotes, and what systemd would fill in."""
     assert word(Path(path)) == quoted
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_a_program_in_an_awkward_folder_is_found(config: Path, tmp_path: Path) -> None:
+    """Systemd reads the program's path otherwise than what follows: a `$` in it means itself."""
+    python = tmp_path / "100% of $HOME" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    here = Places(ROOT, python, ROOT / "cron")
+    write_units(tmp_path / "units", Wanted(config, config.parent).files(here))
+    assert verify(tmp_path / "units", system=False) == ""
+
+
+def test_a_program_in_an_impossible_folder_is_refused(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line's end in a path would begin a line of the unit."""
+    here = Places(ROOT, Path("/opt/a\nb/python"), ROOT / "cron")
+    monkeypatch.setattr("fetcher.cli.cron.places", lambda: here)
+    assert call(config) == 2
+    assert "the Python '/opt/a\\nb/python' has a backslash or something unprintable" in capsys.readouterr().err
 
 
 def test_keys_come_as_credentials_where_their_files_are(config: Path) -> None:
