@@ -23,6 +23,7 @@ from fetcher.observe.progress import duration
 from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK
 from fetcher.targets import read_targets
 
+from fetcher.wording import counted
 if TYPE_CHECKING:
     from db.alerts import AlertRow
     from fetcher.cli.invocation import Invocation
@@ -58,9 +59,7 @@ def alerts(ctx: typer.Context) -> int:
     for problem in problems:
         typer.echo(f"BAD  {problem}")
     if undelivered:
-        typer.echo(
-            f"{undelivered} message{'s' * (undelivered != 1)} could not be delivered yet; the next run tries again."
-        )
+        typer.echo(f"{counted(undelivered, 'message')} could not be delivered yet; the next run tries again.")
     typer.echo(f"Told are {', '.join(target.name for target in targets)}." if targets else f"{_nobody(call)}.")
     return EXIT_OK
 
