@@ -14,6 +14,7 @@ from fetcher.events import JobEnded, PageStored
 from fetcher.observe import service
 from fetcher.observe.lines import LOG
 from fetcher.reloading import WatchedFile, changes, rebuilt
+from fetcher.wording import counted, timeless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,12 +200,12 @@ class Daemon:
             self._failures = 0
             return
         self._failures += 1
-        if error not in self._troubles:
+        if timeless(error) not in self._troubles:
             LOG.error("%s; it is tried again until it succeeds", error)
-            self._troubles.add(error)
+            self._troubles.add(timeless(error))
 
 
 def _in_words(step: StepResult) -> str:
     if step.error is not None or step.result is None:
         return f"failed: {step.error}"
-    return f"{len(step.result.series)} series, {step.result.missing} candles missing"
+    return f"{len(step.result.series)} series, {counted(step.result.missing, 'candle')} missing"
