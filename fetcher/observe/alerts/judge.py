@@ -14,6 +14,7 @@ from fetcher.model import HOUR, SECOND, Window
 from fetcher.observe.alerts.findings import Finding
 from fetcher.observe.alerts.words import minute, strangers
 from fetcher.observe.progress import duration
+from fetcher.vitals import not_at_work
 from fetcher.wording import counted
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _BANNED = re.compile(r"\b418\b")
 _ABOUT_KEYS = (CHECK_KEY, *KEY_ADVICE.values())  # how sentences about a refused key end
 _FEW_ERRORS = 3  # in an hour, which a source that is hardly asked may make
-_ALONE_KINDS = {"run", "daemon"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +186,9 @@ def _is_away(state: EndpointState, now_ms: int) -> bool:
 
 def broken_in_row(latest: Sequence[RunRow]) -> int:
     """How many of the latest bare runs and daemon's steps, newest first, did not get through or have no end."""
-    mine = [run for run in latest if run.kind in _ALONE_KINDS]
-    if mine and mine[0].ended_ms is None:  # at work
-        mine = mine[1:]
-    through = (number for number, run in enumerate(mine) if (run.summary or {}).get("missing") is not None)
-    return next(through, len(mine))
+    over = not_at_work(latest)
+    through = (number for number, run in enumerate(over) if (run.summary or {}).get("missing") is not None)
+    return next(through, len(over))
 
 
 def _ms(seconds: float) -> int:
