@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fetcher.standing import Standing
     from fetcher.vitals import Vitals
 
-_BANNED = re.compile(r"\b418\b")
+_BANNED = re.compile(r"\banswered 418\b")  # not a number among a stranger's words
 _ABOUT_KEYS = (CHECK_KEY, *KEY_ADVICE.values())  # how sentences about a refused key end
 _FEW_ERRORS = 3  # in an hour, which a source that is hardly asked may make
 
