@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from db.engine import open_engine
+from db.errors import DatabaseProblem
 from fetcher.app import build
 from fetcher.clock import Clock, parse_utc
 from fetcher.config import load
@@ -119,6 +120,26 @@ def test_what_a_disk_did_not_take_is_fetched_by_the_next_step(tmp_path: Path) ->
 
 def _full(*_told: object) -> None:
     raise OSError("no space left on device")
+
+
+@ON_SQLITE
+def test_another_database_is_taken_though_the_old_one_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That may be why there is another one: nobody misses the old one's lock."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            assert daemon.step().error is None
+            monkeypatch.setattr(daemon.app.fetcher, "let_go", _gone)
+            other = world.database_url.replace("market.db", "other.db")
+            text = world.config_path.read_text(encoding="utf-8")
+            world.config_path.write_text(text.replace(world.database_url, other), encoding="utf-8")
+            assert daemon.reload()
+            assert daemon.app.config.database_url == other
+            assert daemon.step().tally.rows > 0
+
+
+def _gone(*_told: object) -> None:
+    raise DatabaseProblem("it is gone")
 
 
 @ON_SQLITE
