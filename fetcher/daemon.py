@@ -133,14 +133,13 @@ class Daemon:
         try:
             config = self._load()
             told = changes(self.app.config, config)
-            if told:
-                self.app = rebuilt(self.app, config)
+            self.app = rebuilt(self.app, config)  # even where nothing changed: files with keys are read anew as well
         except (FetcherError, DatabaseProblem) as refusal:
             LOG.error("the configuration is not taken, the one before stays: %s", refusal)
             return False
         else:
             LOG.info("the configuration was read anew: %s", "; ".join(told) or "nothing changed")
-            for listener in self.replaced if told else ():
+            for listener in self.replaced:
                 listener(self.app)
             return True
         finally:

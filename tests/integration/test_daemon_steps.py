@@ -143,6 +143,23 @@ def _gone(*_told: object) -> None:
 
 
 @ON_SQLITE
+def test_reading_the_configuration_anew_reads_files_with_keys_anew(tmp_path: Path) -> None:
+    """Whoever writes another key into one sends SIGHUP: the configuration itself is the same."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"))
+        with world.config_path.open("a", encoding="utf-8") as config:
+            config.write("keep: {}\n")
+        text = world.config_path.read_text(encoding="utf-8")
+        gecko = f"sources:\n  coingecko: {{client: coingecko, plan: demo, api_key_file: {tmp_path / 'key'}}}\n"
+        world.config_path.write_text(text.replace("sources:\n", gecko, 1), encoding="utf-8")
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            assert "key cannot be read" in str(daemon.app.lines[0].client.unusable)
+            (tmp_path / "key").write_text("CG-key", encoding="utf-8")
+            assert daemon.reload()
+            assert daemon.app.lines[0].client.unusable is None
+
+
+@ON_SQLITE
 def test_idle_steps_write_no_runs(tmp_path: Path) -> None:
     """Where there was nothing to do, no run is recorded, and the time is asked every five minutes at most."""
     with open_world(tmp_path, "--clock", NOW) as world:
