@@ -89,6 +89,7 @@ class Daemon:
         self._load = load
         self._file = WatchedFile(path, app.clock)
         self._origin_ms = app.clock.origin_ms()
+        self._set_by_ms = 0  # what the database was not told of yet
         self._troubles: set[str] = set()
         self._failures = 0
         self._tally = Tally()
@@ -155,8 +156,11 @@ class Daemon:
         by_ms, self._origin_ms = origin - self._origin_ms, origin
         if abs(by_ms) > CLOCK_SET_MS:
             LOG.warning("the clock was set by %+.0f s, or the machine slept: it is %s", by_ms / 1000, self._now())
-            with suppress(DatabaseProblem):  # which the step tells
-                self.app.fetcher.clock_was_set(by_ms)
+            self._set_by_ms += by_ms
+        if self._set_by_ms:
+            with suppress(DatabaseProblem):  # which the step tells; the next look tries again
+                self.app.fetcher.clock_was_set(self._set_by_ms)
+                self._set_by_ms = 0
         if self.app.stop.resume() or self._file.has_changed():
             self.reload()
 

@@ -160,6 +160,25 @@ def test_reading_the_configuration_anew_reads_files_with_keys_anew(tmp_path: Pat
 
 
 @ON_SQLITE
+def test_a_clock_that_was_set_while_the_database_was_away_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits there waits as long as before, also where that could not be written at once."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            told: list[int] = []
+            daemon._origin_ms += 7_200_000  # and so the clock was set back by two hours
+            with monkeypatch.context() as patch:
+                patch.setattr(daemon.app.fetcher, "clock_was_set", _gone)
+                daemon._look_around()
+            monkeypatch.setattr(daemon.app.fetcher, "clock_was_set", told.append)
+            daemon._look_around()
+            daemon._look_around()
+            assert told == [-7_200_000]
+
+
+@ON_SQLITE
 def test_idle_steps_write_no_runs(tmp_path: Path) -> None:
     """Where there was nothing to do, no run is recorded, and the time is asked every five minutes at most."""
     with open_world(tmp_path, "--clock", NOW) as world:
