@@ -16,6 +16,7 @@ import pytest
 from db.engine import open_engine
 from db.errors import DatabaseProblem
 from fetcher.app import build
+from fetcher.cli.telling import Watch
 from fetcher.clock import Clock, parse_utc
 from fetcher.config import load
 from fetcher.daemon import Daemon
@@ -176,6 +177,25 @@ def test_a_clock_that_was_set_while_the_database_was_away_is_made_up_for(
             daemon._look_around()
             daemon._look_around()
             assert told == [-7_200_000]
+
+
+@ON_SQLITE
+def test_a_database_that_is_away_is_told_once_by_who_looks_after_alerts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """Not every half minute of an outage; the next outage is news again."""
+    monkeypatch.setattr("fetcher.cli.telling.LOOK_SECONDS", 0.0)
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            watch, step = Watch(daemon, Clock()), daemon.step()
+            for _outage in range(2):
+                with monkeypatch.context() as patch:
+                    patch.setattr("fetcher.observe.alerts.desk.read_vitals", _gone)
+                    watch(step)
+                    watch(step)
+                watch(step)
+    assert log.text.count("alerts could not be looked after: it is gone") == 2
 
 
 @ON_SQLITE
