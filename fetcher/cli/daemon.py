@@ -20,6 +20,7 @@ from fetcher.cli.signals import LEAVE_SECONDS, stopping
 from fetcher.cli.telling import watched
 from fetcher.config import load
 from fetcher.daemon import Daemon
+from fetcher.errors import ConfigError
 from fetcher.events import STEP
 from fetcher.observe import logs
 from fetcher.observe.factlog import FactLog
@@ -41,7 +42,8 @@ def stay(call: Invocation) -> int:
     metering = None
     try:
         logs.set_up(call.config, call.clock, call.verbosity)
-        metering = Metering(app)
+        app.fetcher.hold()  # first: where another daemon is at work, that is why its address is taken
+        metering = _metering(app)
         app.hooks.add(FactLog())
         warn_once(call, app.engine)
         daemon.replaced.append(partial(_listen_anew, call))
@@ -55,6 +57,14 @@ def stay(call: Invocation) -> int:
             metering.close()
         daemon.app.close()
     return EXIT_OK
+
+
+def _metering(app: App) -> Metering:
+    try:
+        return Metering(app)
+    except ConfigError:
+        app.fetcher.let_go()
+        raise
 
 
 def _listen_anew(call: Invocation, app: App) -> None:
