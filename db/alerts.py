@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 
 from db.dialect import upsert
 from db.schema import alert_messages, alerts
@@ -91,20 +91,27 @@ def post(conn: Connection, targets: Sequence[str], title: str, body: str, now_ms
         conn.execute(insert(alert_messages).values(message | {"target": target, "due_ms": max(now_ms, waits or 0)}))
 
 
-def is_due(conn: Connection, targets: Sequence[str], now_ms: int) -> bool:
-    """Whether a message for one of these targets may be sent now."""
-    query = select(_m.id).where(_m.target.in_(targets), _m.due_ms <= now_ms).limit(1)
+def is_due(conn: Connection, targets: Sequence[str], now_ms: int, latest_ms: int) -> bool:
+    """Whether a message for one of these targets may be sent now: see `claim`."""
+    query = select(_m.id).where(_m.target.in_(targets), _is_due(now_ms, latest_ms)).limit(1)
     return conn.execute(query).first() is not None
 
 
-def waiting(conn: Connection) -> int:
-    """How many messages were not delivered yet."""
-    return conn.execute(select(func.count()).select_from(alert_messages)).scalar_one()
+def waiting(conn: Connection, since_ms: int = 0) -> int:
+    """How many messages made since then were not delivered yet."""
+    found: int = conn.execute(
+        select(func.count()).select_from(alert_messages).where(_m.made_ms >= since_ms)
+    ).scalar_one()
+    return found
 
 
-def claim(conn: Connection, targets: Sequence[str], now_ms: int, until_ms: int) -> list[Message]:
-    """Become the one who sends these targets' due messages, oldest first; others leave them alone until `until_ms`."""
-    query = select(*_MESSAGE_COLUMNS).where(_m.target.in_(targets), _m.due_ms <= now_ms).order_by(_m.id)
+def claim(conn: Connection, targets: Sequence[str], now_ms: int, until_ms: int, latest_ms: int) -> list[Message]:
+    """Become the one who sends these targets' due messages, oldest first; others leave them alone until `until_ms`.
+
+    Due are also those that wait beyond `latest_ms`, as nobody lets them: a clock that was ahead did.
+    """
+    mine = _m.target.in_(targets), _is_due(now_ms, latest_ms)
+    query = select(*_MESSAGE_COLUMNS).where(*mine).order_by(_m.id)
     return [
         message
         for message in (Message(*fields) for fields in map(tuple, conn.execute(query).all()))
@@ -131,3 +138,7 @@ def postpone(conn: Connection, target: str, due_ms: int) -> None:
 def prune(conn: Connection, before_ms: int) -> int:
     """Forget messages made before `before_ms`, which nobody wants to be told any more; how many."""
     return conn.execute(delete(alert_messages).where(_m.made_ms < before_ms)).rowcount
+
+
+def _is_due(now_ms: int, latest_ms: int) -> ColumnElement[bool]:
+    return or_(_m.due_ms <= now_ms, _m.due_ms > latest_ms)

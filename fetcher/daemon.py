@@ -14,6 +14,7 @@ from fetcher.events import JobEnded, PageStored
 from fetcher.observe import service
 from fetcher.observe.lines import LOG
 from fetcher.reloading import WatchedFile, changes, rebuilt
+from fetcher.wording import counted, timeless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,7 @@ class Daemon:
         self._load = load
         self._file = WatchedFile(path, app.clock)
         self._origin_ms = app.clock.origin_ms()
+        self._set_by_ms = 0  # what the database was not told of yet
         self._troubles: set[str] = set()
         self._failures = 0
         self._tally = Tally()
@@ -132,14 +134,13 @@ class Daemon:
         try:
             config = self._load()
             told = changes(self.app.config, config)
-            if told:
-                self.app = rebuilt(self.app, config)
+            self.app = rebuilt(self.app, config)  # even where nothing changed: files with keys are read anew as well
         except (FetcherError, DatabaseProblem) as refusal:
             LOG.error("the configuration is not taken, the one before stays: %s", refusal)
             return False
         else:
             LOG.info("the configuration was read anew: %s", "; ".join(told) or "nothing changed")
-            for listener in self.replaced if told else ():
+            for listener in self.replaced:
                 listener(self.app)
             return True
         finally:
@@ -155,8 +156,11 @@ class Daemon:
         by_ms, self._origin_ms = origin - self._origin_ms, origin
         if abs(by_ms) > CLOCK_SET_MS:
             LOG.warning("the clock was set by %+.0f s, or the machine slept: it is %s", by_ms / 1000, self._now())
-            with suppress(DatabaseProblem):  # which the step tells
-                self.app.fetcher.clock_was_set(by_ms)
+            self._set_by_ms += by_ms
+        if self._set_by_ms:
+            with suppress(DatabaseProblem):  # which the step tells; the next look tries again
+                self.app.fetcher.clock_was_set(self._set_by_ms)
+                self._set_by_ms = 0
         if self.app.stop.resume() or self._file.has_changed():
             self.reload()
 
@@ -199,12 +203,12 @@ class Daemon:
             self._failures = 0
             return
         self._failures += 1
-        if error not in self._troubles:
+        if timeless(error) not in self._troubles:
             LOG.error("%s; it is tried again until it succeeds", error)
-            self._troubles.add(error)
+            self._troubles.add(timeless(error))
 
 
 def _in_words(step: StepResult) -> str:
     if step.error is not None or step.result is None:
         return f"failed: {step.error}"
-    return f"{len(step.result.series)} series, {step.result.missing} candles missing"
+    return f"{len(step.result.series)} series, {counted(step.result.missing, 'candle')} missing"

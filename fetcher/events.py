@@ -111,6 +111,9 @@ class Pruned:
     tables: tuple[tuple[str, int], ...]
 
 
+STEP = "daemon"  # the kind of run that a step of the daemon is
+
+
 @dataclass(frozen=True, slots=True)
 class RunBegan:
     """A run of this process began; `log_id` marks its lines in the log, and its row in the table `runs`."""

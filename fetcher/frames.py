@@ -16,6 +16,7 @@ from fetcher.errors import ConfigError
 from fetcher.model import LAST_MS, UNKNOWN_COUNT
 from fetcher.ranges import asked, stored
 from fetcher.reading import CandleReader, opened, source_names, stored_series
+from fetcher.wording import counted, few
 
 if TYPE_CHECKING:
     import os
@@ -69,8 +70,8 @@ def read_candles(
     found.attrs = {"symbol": question.series.symbol, "timeframe": question.timeframe.name, "missing": missing}
     if missing:
         spans = [f"{format_utc(window.start)} to {format_utc(window.end)}" for window in reader.missing]
-        more = f" and {len(spans) - _SHOWN} more" if len(spans) > _SHOWN else ""
-        told = f"{missing:,} candles of {question.series} are missing: {', '.join(spans[:_SHOWN])}{more}"
+        verb = "is" if missing == 1 else "are"
+        told = f"{counted(missing, 'candle')} of {question.series} {verb} missing: {few(spans, _SHOWN)}"
         warnings.warn(f"{told}; `python -m fetcher gaps` tells why", MissingCandles, stacklevel=2)
     return found
 

@@ -14,6 +14,7 @@ from db.retrying import retried
 from db.series import WantedSeries as WantedRow
 from fetcher.aftermath import PATIENCE_SECONDS
 from fetcher.errors import Stopped
+from fetcher.events import STEP
 from fetcher.jobqueue import as_series
 from fetcher.results import read_result
 
@@ -91,7 +92,7 @@ class CryptoDataFetcher:
                 deadline = max(deadline, self._in_real(WORKING_SECONDS))
                 self._recovery.leave_at(deadline)
                 work = partial(self._plan_and_work, all_series, deadline, planned=True)
-                return self._book.recorded("daemon", work), True
+                return self._book.recorded(STEP, work), True
             self._book.flush_when_due()
             return read_result(self._engine, [(series, None) for series in self._current(all_series)]), False
         finally:

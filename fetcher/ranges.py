@@ -12,13 +12,12 @@ from fetcher.clock import format_utc
 from fetcher.errors import ConfigError
 from fetcher.gaps import fits
 from fetcher.model import DAY, TIMEFRAMES, Timeframe, Window
+from fetcher.wording import few
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fetcher.model import Grid, Series
-
-_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,7 @@ def stored(all_series: Sequence[Series], symbol: str, timeframe: str) -> Series:
     found = [each for each in all_series if (each.symbol, each.timeframe) == wanted]
     if not found:
         names = [str(each) for each in all_series]
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        there = f"there are {', '.join(names[:_SHOWN])}{more}" if names else "it holds no series yet"
+        there = f"there are {few(names)}" if names else "it holds no series yet"
         raise ConfigError(f"the database has no series {wanted[0]} {wanted[1]}; {there}")
     return found[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from db.engine import shown
@@ -65,7 +66,8 @@ def rebuilt(app: App, config: Config) -> App:
         new.close()
         raise
     if config.database_url != app.config.database_url:
-        app.fetcher.let_go()
+        with suppress(DatabaseProblem):  # it may be gone for good: then nobody misses the lock
+            app.fetcher.let_go()
     app.close()
     return new
 

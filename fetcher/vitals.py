@@ -14,13 +14,14 @@ from db import series as series_rows
 from db.engine import reading
 from db.errors import DatabaseProblem
 from fetcher.endpoints import read_states
+from fetcher.events import STEP
 from fetcher.model import DAY, HOUR, MINUTE
 from fetcher.planner import BACKFILL, GAP, PRIORITY
 from fetcher.standing import configured_series, standing
 from fetcher.uptime import up_since
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -39,7 +40,7 @@ RECOVERY_MS = 7 * DAY
 RECENT_RUNS = 50
 CLOCK_WRONG_MS = 3 * MINUTE  # a source's clock that differs by more tells that ours was set wrong: its own closes count
 FAILED = "failed"  # as an outcome
-_ALONE_KINDS = {"run", "daemon"}  # of those only one is at work at a time
+_ALONE_KINDS = {"run", STEP}  # of those only one is at work at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,7 @@ class Vitals:
     @property
     def failed_in_row(self) -> int:
         """How many of the latest bare runs and daemons failed one after the other, or were killed."""
-        mine = [run for run in self.runs if run.kind in _ALONE_KINDS]
-        over = mine[1:] if mine and mine[0].ended_ms is None else mine  # the newest without an end is at work
+        over = not_at_work(self.runs)
         well = (n for n, run in enumerate(over) if run.ended_ms is not None and run.outcome != FAILED)
         return next(well, len(over))
 
@@ -125,6 +125,12 @@ class Vitals:
     def _api_days(self) -> list[Spell]:
         """A day of each endpoint but the archives': their files are large, and answer no question in time."""
         return [each.day for each in self.endpoints if each.day is not None and not each.is_archive]
+
+
+def not_at_work(latest: Sequence[RunRow]) -> list[RunRow]:
+    """The bare runs and daemon's steps among the latest, newest first, that are over or were killed."""
+    mine = [run for run in latest if run.kind in _ALONE_KINDS]
+    return mine[1:] if mine and mine[0].ended_ms is None else mine  # the newest without an end is at work
 
 
 def read_vitals(engine: Engine, config: Config, now_ms: int) -> Vitals:

@@ -17,11 +17,13 @@ from db import alerts as rows
 from db.engine import reading
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.errors import ConfigError
+from fetcher.observe.alerts.book import KEPT_MS
 from fetcher.observe.alerts.telling import is_open
 from fetcher.observe.alerts.words import as_dict
 from fetcher.observe.progress import duration
 from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK
 from fetcher.targets import read_targets
+from fetcher.wording import counted
 
 if TYPE_CHECKING:
     from db.alerts import AlertRow
@@ -42,25 +44,23 @@ def alerts(ctx: typer.Context) -> int:
         return 0
     call: Invocation = ctx.obj
     targets, problems = read_targets(call.config.alerts)
+    now = call.clock.now_ms()
     with call.database() as engine, reading(engine) as connection:
         found = [row for row in rows.read(connection).values() if is_open(row)]
-        undelivered = rows.waiting(connection)
+        undelivered = rows.waiting(connection, now - KEPT_MS)
     if call.as_json:
         names = [target.name for target in targets]
         open_alerts = [as_dict(row) for row in found]
         put_json({"alerts": open_alerts, "targets": names, "undelivered": undelivered, "problems": problems})
         return EXIT_OK
     if found:
-        now = call.clock.now_ms()
         put_table(["alert", "since", "for", "last told", "what"], [_row(row, now) for row in found])
     else:
         typer.echo("Nothing is wrong.")
     for problem in problems:
         typer.echo(f"BAD  {problem}")
     if undelivered:
-        typer.echo(
-            f"{undelivered} message{'s' * (undelivered != 1)} could not be delivered yet; the next run tries again."
-        )
+        typer.echo(f"{counted(undelivered, 'message')} could not be delivered yet; the next run tries again.")
     typer.echo(f"Told are {', '.join(target.name for target in targets)}." if targets else f"{_nobody(call)}.")
     return EXIT_OK
 

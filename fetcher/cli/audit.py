@@ -24,6 +24,7 @@ from fetcher.jobqueue import as_series
 from fetcher.observe import logs
 from fetcher.observe.factlog import FactLog
 from fetcher.standing import configured_series
+from fetcher.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -135,11 +136,7 @@ def verdict(crossed: CrossReport) -> str:
     if not crossed.compared:
         reason = "the last column says why" if left else "of no series are candles stored that a second source offers"
         return f"Nothing was compared: {reason}."
-    text = (
-        f"Sources disagree in {differ} place{'s' * (differ != 1)}."
-        if differ
-        else "Where sources were compared, they agree."
-    )
+    text = f"Sources disagree in {counted(differ, 'place')}." if differ else "Where sources were compared, they agree."
     return f"{text} {left} could not be compared." if left else text
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from fetcher.clock import parse_utc
 from fetcher.errors import ConfigError
 from fetcher.model import LAST_MS, TIMEFRAMES
+from fetcher.wording import few
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from fetcher.model import Series
 
-_SHOWN = 20
 _LARGEST_ID = 2**63 - 1  # that a database can hold
 
 
@@ -70,9 +70,3 @@ def _all_known(option: str, asked: Sequence[str], there: Sequence[str], known: s
     for each in asked:
         if each not in there:
             raise ConfigError(f"{option} {each!r} is not {known}; {known}: {few(list(dict.fromkeys(there)))}")
-
-
-def few(names: Sequence[str]) -> str:
-    """Some names, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

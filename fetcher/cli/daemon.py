@@ -7,6 +7,7 @@ JSON: one object a line for each step that did something: `{"started_ms", "secon
 from __future__ import annotations
 
 import json
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,13 @@ from fetcher.cli.signals import LEAVE_SECONDS, stopping
 from fetcher.cli.telling import watched
 from fetcher.config import load
 from fetcher.daemon import Daemon
+from fetcher.errors import ConfigError
+from fetcher.events import STEP
 from fetcher.observe import logs
 from fetcher.observe.factlog import FactLog
-from fetcher.observe.lines import LOG
+from fetcher.observe.lines import say
 from fetcher.outcome import EXIT_OK
+from fetcher.wording import counted
 
 if TYPE_CHECKING:
     from fetcher.app import App
@@ -38,7 +42,8 @@ def stay(call: Invocation) -> int:
     metering = None
     try:
         logs.set_up(call.config, call.clock, call.verbosity)
-        metering = Metering(app)
+        app.fetcher.hold()  # first: where another daemon is at work, that is why its address is taken
+        metering = _metering(app)
         app.hooks.add(FactLog())
         warn_once(call, app.engine)
         daemon.replaced.append(partial(_listen_anew, call))
@@ -54,32 +59,47 @@ def stay(call: Invocation) -> int:
     return EXIT_OK
 
 
+def _metering(app: App) -> Metering:
+    try:
+        return Metering(app)
+    except ConfigError:
+        app.fetcher.let_go()
+        raise
+
+
 def _listen_anew(call: Invocation, app: App) -> None:
     logs.set_up(app.config, call.clock, call.verbosity)
 
 
 def _tell(call: Invocation, step: StepResult) -> None:
-    """One line of the log, or with --json one object on stdout, for a step that did something."""
+    """One line of the log, or with --json one object on stdout, for a step that did something.
+
+    The line is the end of the run that the step was; of one that broke off the log has told.
+    """
     if not step.worked:
         return
     if call.as_json:
         typer.echo(json.dumps(as_json(step), ensure_ascii=False))
-    elif step.error is None:
-        LOG.info("%s", in_words(step))
+    elif step.result is not None:
+        outcome, code = step.result.outcome.name.lower(), step.result.exit_code
+        say(
+            logging.INFO, "run_ended", "%s", in_words(step), kind=STEP, outcome=outcome, exit_code=code,
+            rows=step.tally.rows, missing=step.result.missing, seconds=round(step.seconds, 3),
+        )  # fmt: skip
 
 
 def in_words(step: StepResult) -> str:
     """`3 candles, 3 jobs done in 0.2 s; nothing is missing`."""
     told = step.tally
-    counts = {
-        "candles": told.rows,
-        "refused rows": told.refused,
-        "absences proven": told.absent,
-        "jobs done": told.done,
-        "jobs put back": told.put_back,
-        "jobs given up": told.given_up,
-    }
-    parts = [f"{number:,} {what}" for what, number in counts.items() if number] or ["nothing came"]
+    counts = (
+        (told.rows, "candle", ""),
+        (told.refused, "refused row", ""),
+        (told.absent, "absence", " proven"),
+        (told.done, "job", " done"),
+        (told.put_back, "job", " put back"),
+        (told.given_up, "job", " given up"),
+    )
+    parts = [f"{counted(number, what)}{how}" for number, what, how in counts if number] or ["nothing came"]
     missing = 0 if step.result is None else step.result.missing
     return f"{', '.join(parts)} in {step.seconds:.1f} s; {f'{missing:,} missing' if missing else 'nothing is missing'}"
 

@@ -17,7 +17,7 @@ import typer
 
 from db import coverage, jobs
 from db.engine import reading
-from fetcher.cli.choose import chosen, few, moment
+from fetcher.cli.choose import chosen, moment
 from fetcher.cli.gaps import put_gaps
 from fetcher.cli.missing import explained
 from fetcher.cli.show import put_json, put_table, utc
@@ -32,6 +32,7 @@ from fetcher.observe.progress import Progress
 from fetcher.outcome import EXIT_INCOMPLETE, EXIT_OK
 from fetcher.ranges import asked
 from fetcher.reading import CandleReader, opened, source_names, stored_series
+from fetcher.wording import few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -23,6 +23,7 @@ from fetcher.endpoints import read_states, unreachable
 from fetcher.jobqueue import as_series
 from fetcher.model import Window
 from fetcher.standing import configured_series
+from fetcher.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,7 @@ def retry(ctx: typer.Context, ids: Ids = None) -> int:
         put_json({"retried": count})
     else:
         left = _left(ids, count, "given up or delayed")
-        typer.echo(f"{count} job{'s' * (count != 1)} will be worked by the next run.{left}")
+        typer.echo(f"{counted(count, 'job')} will be worked by the next run.{left}")
     return 0
 
 
@@ -139,7 +140,7 @@ def cancel(ctx: typer.Context, ids: Ids = None) -> int:
     if call.as_json:
         put_json({"cancelled": count})
     else:
-        typer.echo(f"{count} job{'s' * (count != 1)} cancelled.{_left(ids, count, 'queued')}")
+        typer.echo(f"{counted(count, 'job')} cancelled.{_left(ids, count, 'queued')}")
     return 0
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fetcher.sections import Goals
     from fetcher.vitals import Vitals
 
+NOTE_SECONDS = 86_400.0  # between two notes of since when it is up
+
 
 class Metering:
     """Serves the metrics of the program, of whichever configuration; to be told of each step and each change."""
@@ -26,23 +28,24 @@ class Metering:
         """Begin to listen, where that is configured; raises ConfigError where it is not possible."""
         self._app = app
         self._since_ms = app.clock.now_ms()
-        self._is_noted = False
+        self._noted_at: float | None = None
         self._address = app.config.metrics.listen
         self._endpoint = self._listen()
         self._textfile = self._file()
 
     def after(self, step: StepResult) -> None:
         """Write the file after a step."""
-        if not self._is_noted and step.error is None:
+        now = self._app.clock.elapsed()
+        if step.error is None and (self._noted_at is None or now - self._noted_at >= NOTE_SECONDS):
             with suppress(DatabaseProblem):  # which the next step tells
-                note_up(self._app.engine, self._since_ms)
-                self._is_noted = True
+                note_up(self._app.engine, self._since_ms, self._app.clock.now_ms())
+                self._noted_at = now
         if self._textfile is not None:
             self._textfile.write()
 
     def replaced(self, app: App) -> None:
         """Go on for a program of another configuration; where its address is no good the old one is kept."""
-        self._app, self._is_noted = app, False
+        self._app, self._noted_at = app, None
         self._textfile = self._file()
         if app.config.metrics.listen == self._address:
             return

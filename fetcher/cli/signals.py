@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -53,9 +53,9 @@ def stopping(stop: Stop, *, hangup: bool = False, within: float | None = None) -
             else:
                 stop.leave()
                 _told.append(number)
-                _say("finishing what is in flight; a second signal leaves at once")
                 if within is not None:
                     _leave_after(within)
+                _say("finishing what is in flight; a second signal leaves at once")
 
     before = {number: signal.signal(number, _leave_it_to_the_thread) for number in obeyed}
     pipe_before = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
@@ -111,7 +111,8 @@ def _next(pipe: int, obeyed: tuple[int, ...]) -> int:
 
 
 def _say(text: str) -> None:
-    typer.echo(f"fetcher: {text}", err=True)
+    with suppress(OSError):  # whoever read our stderr may have been ended by the same signal
+        typer.echo(f"fetcher: {text}", err=True)
 
 
 def _leave(number: int) -> None:

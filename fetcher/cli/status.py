@@ -26,6 +26,7 @@ from fetcher.goals import judged
 from fetcher.observe.progress import duration
 from fetcher.standing import Standing
 from fetcher.vitals import read_vitals
+from fetcher.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +133,7 @@ def why(place: Standing, state: EndpointState | None = None) -> str:
     parts = [f"{slots:,} {words}" for words, slots in named if slots]
     if not parts and place.jobs_waiting + place.jobs_failed:
         counts = ((place.jobs_waiting, "waiting"), (place.jobs_failed, "given up"))
-        parts = [f"{count} job{'s' * (count != 1)} {words}" for count, words in counts if count]
+        parts = [f"{counted(count, 'job')} {words}" for count, words in counts if count]
     reason = place.last_error or (f"{state.source} is {state.sentence}" if state is not None and parts else None)
     return ", ".join(parts) + (f": {plain(reason, _LONGEST_ERROR)}" if reason else "")
 

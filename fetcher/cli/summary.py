@@ -18,6 +18,7 @@ from fetcher.gaps import GapDetector
 from fetcher.model import Window
 from fetcher.outcome import EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_OK, Outcome
 from fetcher.results import wanted_window
+from fetcher.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -87,9 +88,9 @@ def series_line(
         return f"{name}  complete " + (f"from {utc(span.start)} to" if asked else "until") + f" {utc(span.end)}"
     parts = [f"{result.missing:,} missing"] if result.missing else []
     if result.queued:
-        parts.append(f"{result.queued} job{'s' * (result.queued != 1)} waiting")
+        parts.append(f"{counted(result.queued, 'job')} waiting")
     if result.failed:
-        parts.append(f"{result.failed} job{'s' * (result.failed != 1)} given up")
+        parts.append(f"{counted(result.failed, 'job')} given up")
     reason = result.last_error or untold(result, troubles)
     if reason is None or any(_says(trouble, reason) for trouble in troubles.values()):
         return f"{name}  {', '.join(parts)}"

@@ -79,6 +79,7 @@ class Watch:
         self._daemon = daemon
         self._clock = clock
         self._looked_at = -LOOK_SECONDS
+        self._problem: str | None = None
         self._pulse = _pulse(daemon.app.config, clock)
 
     def __call__(self, step: StepResult) -> None:
@@ -89,7 +90,7 @@ class Watch:
         if self._clock.elapsed() - self._looked_at >= LOOK_SECONDS:
             self._looked_at = self._clock.elapsed()
             app = self._daemon.app
-            attend(app.engine, app.config, self._clock, app.stop)
+            self._problem = attend(app.engine, app.config, self._clock, app.stop, self._problem)
 
     def broke_off(self) -> None:
         """Say that the daemon ends, and not because it was asked to."""

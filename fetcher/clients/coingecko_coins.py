@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fetcher.errors import CannotServe, UnknownSymbol
 from fetcher.wire import excerpt
+from fetcher.wording import few
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -68,7 +69,6 @@ def _only_one(source: str, symbol: str, key: str, markets: Collection[Market] | 
         raise UnknownSymbol(f"{source} lists no coin with the ticker {base}; if it has another name there, {setting}")
     if len(ids) > 1:
         # The shortest first: what is bridged, pegged or wrapped says so in its id.
-        shown = ", ".join(excerpt(each, 60) for each in ids[:CANDIDATES_SHOWN])
-        more = f" and {len(ids) - CANDIDATES_SHOWN} more" if len(ids) > CANDIDATES_SHOWN else ""
-        raise UnknownSymbol(f"{source} lists {len(ids)} coins with the ticker {base}: {shown}{more}; {setting}")
+        shown = few([excerpt(each, 60) for each in ids], CANDIDATES_SHOWN)
+        raise UnknownSymbol(f"{source} lists {len(ids)} coins with the ticker {base}: {shown}; {setting}")
     return ids[0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fetcher.clock import format_utc
 from fetcher.events import (
+    STEP,
     Attempt,
     CrossChecked,
     JobEnded,
@@ -22,6 +23,7 @@ from fetcher.events import (
 )
 from fetcher.model import Timeframe, Window
 from fetcher.observe.lines import MARK, say
+from fetcher.wording import counted, timeless
 
 if TYPE_CHECKING:
     from fetcher.events import Fact
@@ -44,12 +46,13 @@ class _Brought:
 class FactLog:
     """A listener that writes down what happens: trouble as warnings, what passes by itself at info or debug.
 
-    When a source fails, hundreds of jobs say the same: each reason is told once a run, and again for every job at
-    debug. At the end of a run each series that got something or lacks something has its line.
+    When a source fails, hundreds of jobs say the same, but for the time until which they wait: each reason is told once
+    a run, and again for every job at debug. Why jobs wait a daemon tells once an outage: anew after a step that left
+    nothing to do. At the end of a run each series that got something or lacks something has its line.
     """
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, str | None], None] = {}  # in the order of telling
+        self._told: dict[tuple[str, str], None] = {}  # in the order of telling
         self._refused: dict[tuple[str, str], int] = {}
         self._brought: defaultdict[str, _Brought] = defaultdict(_Brought)
 
@@ -72,10 +75,11 @@ class FactLog:
 
     def close(self) -> None:
         """Sum up what was told only once, where there was more of it."""
-        words = "%s: %d more rows from %s went to quarantine; see `quarantine`"
+        words = "%s: %s from %s went to quarantine; see `quarantine`"
         for (series, source), rows in self._refused.items():
             if rows:
-                say(_WARNING, "refused", words, series, rows, source, series=series, source=source, refused=rows)
+                more = counted(rows, "more row")
+                say(_WARNING, "refused", words, series, more, source, series=series, source=source, refused=rows)
         self._refused.clear()
         self._told.clear()
         self._brought.clear()
@@ -85,23 +89,26 @@ class FactLog:
         for series in dict.fromkeys((*(left.series for left in fact.series), *self._brought)):
             if series in self._brought or series in lacking:
                 self._log_series(series, lacking.get(series))
-        words, rows = "%s ended: %s in %.1f s", sum(sum(each.rows.values()) for each in self._brought.values())
-        missing = f", {fact.missing:,} missing" if fact.missing else ""
-        say(
-            _INFO if lacking or fact.exit_code else _DEBUG, "run_ended", words + missing, fact.kind, fact.outcome,
-            fact.seconds, kind=fact.kind, outcome=fact.outcome, exit_code=fact.exit_code, rows=rows,
-            missing=fact.missing, seconds=round(fact.seconds, 3),
-        )  # fmt: skip
+        if fact.kind != STEP or fact.missing is None:  # how a step went, unless it broke off, the daemon itself tells
+            words, rows = "%s ended: %s in %.1f s", sum(sum(each.rows.values()) for each in self._brought.values())
+            missing = f", {fact.missing:,} missing" if fact.missing else ""
+            say(
+                _INFO if lacking or fact.exit_code else _DEBUG, "run_ended", words + missing, fact.kind, fact.outcome,
+                fact.seconds, kind=fact.kind, outcome=fact.outcome, exit_code=fact.exit_code, rows=rows,
+                missing=fact.missing, seconds=round(fact.seconds, 3),
+            )  # fmt: skip
+        told = list(self._told) if fact.kind == STEP and lacking else []
         self.close()
+        self._told.update(dict.fromkeys(reason for reason in told if reason[0] == "queued"))  # the same outage goes on
 
     def _log_series(self, series: str, left: SeriesLeft | None) -> None:
         got = self._brought.get(series, _Brought())
         left = left or SeriesLeft(series, 0, 0, 0, None)
-        parts = [f"{rows:,} candles from {source}" for source, rows in got.rows.items() if rows]
+        parts = [f"{counted(rows, 'candle')} from {source}" for source, rows in got.rows.items() if rows]
         counts = ((got.refused, "refused"), (got.absent, "proven absent"), (left.missing, "missing"))
         parts += [f"{count:,} {words}" for count, words in counts if count]
         jobs = ((left.waiting, "waiting"), (left.failed, "given up"))
-        parts += [f"{count:,} job{'s' * (count != 1)} {words}" for count, words in jobs if count]
+        parts += [f"{counted(count, 'job')} {words}" for count, words in jobs if count]
         if not parts:
             return
         reason = f": {left.error}" if left.error else ""
@@ -112,8 +119,9 @@ class FactLog:
         )  # fmt: skip
 
     def _log_page(self, fact: PageStored) -> None:
-        words, (series, source) = "%s: %d candles from %s committed", (fact.series, fact.source)
-        say(_DEBUG, "page", words, series, fact.rows, source, series=series, source=source, rows=fact.rows)
+        words, (series, source) = "%s: %s from %s committed", (fact.series, fact.source)
+        rows = counted(fact.rows, "candle")
+        say(_DEBUG, "page", words, series, rows, source, series=series, source=source, rows=fact.rows)
         got, grid = self._brought[series], Timeframe(series.rpartition(" ")[2]).grid()
         got.rows[source] += fact.rows
         got.refused += fact.refused
@@ -131,9 +139,9 @@ class FactLog:
         """Warn of the first page of a series and source with refused rows; the others are counted until the end."""
         key = (fact.series, fact.source)
         level = _DEBUG if key in self._refused else _WARNING
-        words = "%s: %d rows from %s went to quarantine; see `quarantine`"
+        words = "%s: %s from %s went to quarantine; see `quarantine`"
         told = {"series": fact.series, "source": fact.source, "refused": fact.refused}
-        say(level, "refused", words, fact.series, fact.refused, fact.source, **told)
+        say(level, "refused", words, fact.series, counted(fact.refused, "row"), fact.source, **told)
         self._refused[key] = self._refused[key] + fact.refused if key in self._refused else 0
 
     def _log_restated(self, fact: Restated) -> None:
@@ -141,9 +149,9 @@ class FactLog:
         where = format_utc(fact.first_ms)
         if fact.last_ms != fact.first_ms:
             where += f" … {format_utc(fact.last_ms)}"
-        words = "%s: %s changed %d closed candle%s (%s); the old values are in `revisions`"
+        words = "%s: %s changed %s (%s); the old values are in `revisions`"
         say(
-            _INFO, "restated", words, fact.series, fact.source, fact.rows, "s" * (fact.rows != 1), where,
+            _INFO, "restated", words, fact.series, fact.source, counted(fact.rows, "closed candle"), where,
             series=fact.series, source=fact.source, rows=fact.rows, start_ms=fact.first_ms, end_ms=fact.last_ms + 1,
         )  # fmt: skip
 
@@ -157,9 +165,10 @@ class FactLog:
             say(_DEBUG, "job", "job %d (%s) is done", fact.job_id, window, **told)
             return
         level, words = (_WARNING, "was given up") if fact.status == "failed" else (_INFO, "waits")
-        if (fact.status, fact.error) in self._told:
+        reason = (fact.status, timeless(fact.error or ""))
+        if reason in self._told:
             level = _DEBUG
-        self._told[fact.status, fact.error] = None
+        self._told[reason] = None
         if len(self._told) > _TOLD:  # a daemon's backfill hears of new ones for days
             del self._told[next(iter(self._told))]
         say(level, "job", "job %d (%s) %s: %s", fact.job_id, window, words, fact.error, **told)
@@ -171,7 +180,7 @@ def _log(fact: Fact) -> None:
             _log_attempt(fact)
         case Planned():
             say(
-                _DEBUG, "planned", "planned %d jobs for %d candles", fact.jobs, fact.slots,
+                _DEBUG, "planned", "planned %s for %s", counted(fact.jobs, "job"), counted(fact.slots, "candle"),
                 jobs=fact.jobs, slots=fact.slots,
             )  # fmt: skip
         case CrossChecked():

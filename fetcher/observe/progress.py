@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fetcher.events import JobEnded, PageStored, Planned
 from fetcher.model import Timeframe, Window
+from fetcher.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -205,7 +206,7 @@ class PlainLines:
 def figures(count: Count) -> str:
     """`12,345 candles, 7 proven absent`."""
     absent = f", {count.absent:,} proven absent" if count.absent else ""
-    return f"{count.rows:,} candles{absent}"
+    return f"{counted(count.rows, 'candle')}{absent}"
 
 
 def duration(seconds: float) -> str:

@@ -143,6 +143,18 @@ def test_a_target_that_fails_is_told_later_and_the_others_at_once(
     assert TOKEN not in "".join(each.getMessage() for each in caplog.records if each.name != "urllib3.connectionpool")
 
 
+def test_a_clock_that_was_ahead_keeps_no_message_waiting(engine: Engine, hooks: Webhooks) -> None:
+    """What it put off by a year, and whatever is told since, arrives as soon as the target answers."""
+    clock = SetClock(NOON + 365 * DAY)
+    hooks.status = 503
+    look(AlertBook(engine, clock, targets(hooks)), BAD)
+    hooks.status = 200
+    clock.time_ms = NOON
+    look(AlertBook(engine, clock, targets(hooks)), BAD, Finding("quarantine", "quarantine", "500 rows were refused"))
+    assert hooks.titles() == ["1 problem (and 1 earlier)"]
+    assert undelivered(engine) == 0
+
+
 def test_what_cannot_be_delivered_is_dropped_after_three_days(engine: Engine, hooks: Webhooks) -> None:
     """Also what was meant for a target that is configured no more."""
     clock = SetClock()
@@ -180,12 +192,12 @@ def test_a_message_is_claimed_by_one(engine: Engine) -> None:
     with writing(engine) as connection:
         alerts.post(connection, ["a", "b"], "title", "body", NOON)
     with writing(engine) as connection:
-        assert alerts.claim(connection, ["a"], NOON - 1, NOON + MINUTE) == []
-        [mine] = alerts.claim(connection, ["a"], NOON, NOON + MINUTE)
+        assert alerts.claim(connection, ["a"], NOON - 1, NOON + MINUTE, NOON + DAY) == []
+        [mine] = alerts.claim(connection, ["a"], NOON, NOON + MINUTE, NOON + DAY)
         assert mine == Message(mine.id, "a", "title", "body", NOON, NOON, 0)
-        assert alerts.claim(connection, ["a"], NOON, NOON + MINUTE) == []
-        assert alerts.is_due(connection, ["a", "b"], NOON)
-        assert not alerts.is_due(connection, ["a"], NOON)
+        assert alerts.claim(connection, ["a"], NOON, NOON + MINUTE, NOON + DAY) == []
+        assert alerts.is_due(connection, ["a", "b"], NOON, NOON + DAY)
+        assert not alerts.is_due(connection, ["a"], NOON, NOON + DAY)
 
 
 def test_a_target_that_hangs_holds_nobody_up(hooks: Webhooks, monkeypatch: pytest.MonkeyPatch) -> None:

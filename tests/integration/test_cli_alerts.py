@@ -93,6 +93,8 @@ def test_alerts_says_what_waits_and_what_seems_to_be_over(world: AlertWorld) -> 
     assert world.at("12:02", "alerts") == 0
     assert "(seems to be over)" in world.said[-1]
     assert "1 message could not be delivered yet; the next run tries again." in world.said[-1]
+    assert world.at("2026-06-04T12:01:00Z", "alerts") == 0
+    assert "delivered" not in world.said[-1]  # after three days nobody tries any more
 
 
 def test_alerts_test_says_which_target_works(world: AlertWorld) -> None:

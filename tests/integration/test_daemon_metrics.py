@@ -117,6 +117,20 @@ def test_a_daemon_that_cannot_listen_does_not_begin(line: CommandLine) -> None:
     assert "fetcher: metrics.listen: 127.0.0.1:" in ended_so.err
     assert "cannot be listened on: Address already in use" in ended_so.err
     assert line.query("SELECT count(*) FROM runs") == [(0,)]
+    assert line.query("SELECT * FROM locks") == []
+
+
+def test_beside_a_daemon_that_listens_another_one_leaves_the_work_to_it(line: CommandLine) -> None:
+    """75, as without metrics: that the address is taken is no mistake in the configuration."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    configure(line, f"{{listen: '127.0.0.1:{port}'}}")
+    with daemon(line) as child:
+        address(child)
+        second = line.command("--daemon")
+        assert second.code == 75, second
+        assert "another run is under way" in second.err
+        assert told_to_end(child).code == 0
 
 
 def test_a_daemon_listens_elsewhere_when_it_is_told_to(line: CommandLine) -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from db.engine import open_engine
+from db.errors import DatabaseProblem
 from fetcher.app import build
+from fetcher.cli.telling import Watch
 from fetcher.clock import Clock, parse_utc
 from fetcher.config import load
 from fetcher.daemon import Daemon
@@ -119,6 +121,81 @@ def test_what_a_disk_did_not_take_is_fetched_by_the_next_step(tmp_path: Path) ->
 
 def _full(*_told: object) -> None:
     raise OSError("no space left on device")
+
+
+@ON_SQLITE
+def test_another_database_is_taken_though_the_old_one_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That may be why there is another one: nobody misses the old one's lock."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            assert daemon.step().error is None
+            monkeypatch.setattr(daemon.app.fetcher, "let_go", _gone)
+            other = world.database_url.replace("market.db", "other.db")
+            text = world.config_path.read_text(encoding="utf-8")
+            world.config_path.write_text(text.replace(world.database_url, other), encoding="utf-8")
+            assert daemon.reload()
+            assert daemon.app.config.database_url == other
+            assert daemon.step().tally.rows > 0
+
+
+def _gone(*_told: object) -> None:
+    raise DatabaseProblem("it is gone")
+
+
+@ON_SQLITE
+def test_reading_the_configuration_anew_reads_files_with_keys_anew(tmp_path: Path) -> None:
+    """Whoever writes another key into one sends SIGHUP: the configuration itself is the same."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"))
+        with world.config_path.open("a", encoding="utf-8") as config:
+            config.write("keep: {}\n")
+        text = world.config_path.read_text(encoding="utf-8")
+        gecko = f"sources:\n  coingecko: {{client: coingecko, plan: demo, api_key_file: {tmp_path / 'key'}}}\n"
+        world.config_path.write_text(text.replace("sources:\n", gecko, 1), encoding="utf-8")
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            assert "key cannot be read" in str(daemon.app.lines[0].client.unusable)
+            (tmp_path / "key").write_text("CG-key", encoding="utf-8")
+            assert daemon.reload()
+            assert daemon.app.lines[0].client.unusable is None
+
+
+@ON_SQLITE
+def test_a_clock_that_was_set_while_the_database_was_away_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits there waits as long as before, also where that could not be written at once."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            told: list[int] = []
+            daemon._origin_ms += 7_200_000  # and so the clock was set back by two hours
+            with monkeypatch.context() as patch:
+                patch.setattr(daemon.app.fetcher, "clock_was_set", _gone)
+                daemon._look_around()
+            monkeypatch.setattr(daemon.app.fetcher, "clock_was_set", told.append)
+            daemon._look_around()
+            daemon._look_around()
+            assert told == [-7_200_000]
+
+
+@ON_SQLITE
+def test_a_database_that_is_away_is_told_once_by_who_looks_after_alerts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    """Not every half minute of an outage; the next outage is news again."""
+    monkeypatch.setattr("fetcher.cli.telling.LOOK_SECONDS", 0.0)
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"))
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            watch, step = Watch(daemon, Clock()), daemon.step()
+            for _outage in range(2):
+                with monkeypatch.context() as patch:
+                    patch.setattr("fetcher.observe.alerts.desk.read_vitals", _gone)
+                    watch(step)
+                    watch(step)
+                watch(step)
+    assert log.text.count("alerts could not be looked after: it is gone") == 2
 
 
 @ON_SQLITE

@@ -113,6 +113,8 @@ def test_a_ban_is_told_at_once_and_at_night() -> None:
     assert ban.message == (
         "okx has banned this address until 2026-06-01T12:02Z: okx answered 418: banned; ask less often, or set proxy"
     )
+    [busy] = found(vitals(endpoints=(replace(RESTS, why="okx answered 429: asked 418 times, wait"),)))
+    assert not busy.urgent
     [rest] = found(vitals(endpoints=(RESTS,)))
     assert (rest.after_ms, rest.urgent) == (15 * MINUTE, False)
     assert rest.message == "okx rests until 2026-06-01T12:01Z: okx answered 429: too many"

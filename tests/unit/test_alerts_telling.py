@@ -71,6 +71,12 @@ STUCK = replace(BAD, stuck=True, after_ms=60 * MINUTE)
         pytest.param([(0, replace(STUCK, level=9)), (59, replace(STUCK, level=8)), (60, replace(STUCK, level=8)),
                       (118, replace(STUCK, level=8)), (119, replace(STUCK, level=8))],
                      [None, None, None, None, BEGUN], id="what gets less is not stuck"),
+        pytest.param([(0, replace(STUCK, level=9)), (30, replace(STUCK, level=10)), (31, replace(STUCK, level=9)),
+                      (60, replace(STUCK, level=9))], [None, None, None, BEGUN],
+                     id="what comes and goes on top of it is no progress"),
+        pytest.param([(0, replace(STUCK, level=9)), (30, replace(STUCK, level=30)), (60, replace(STUCK, level=30)),
+                      (121, replace(STUCK, level=30))], [None, None, BEGUN, None],
+                     id="what grew before it was told is not worse afterwards"),
         pytest.param([(0, replace(STUCK, level=9)), (60, replace(STUCK, level=12))], [None, BEGUN],
                      id="what grows is stuck"),
     ],
@@ -123,6 +129,15 @@ def test_a_process_with_nobody_to_tell_decides_for_nobody() -> None:
     mute, book = replace(HERE, tells=False), Book()
     assert [book.look(0, BAD, mute), book.look(1, BAD), book.look(2, BAD, mute)] == [None, BEGUN, None]
     assert [book.look(3, None, mute), book.look(20, None, mute), book.look(21)] == [None, None, OVER]
+
+
+def test_what_is_over_and_has_nobody_left_to_be_told_to_is_forgotten() -> None:
+    """Else it would be listed for ever once the last target is gone."""
+    mute, book = replace(HERE, tells=False), Book()
+    assert [book.look(0, BAD), book.look(1, None, mute), book.look(7 * 1440, None, mute)] == [BEGUN, None, None]
+    assert book.rows
+    assert book.look(7 * 1440 + 1, None, mute) is None
+    assert not book.rows
 
 
 def test_an_alert_of_another_machine_is_its_own_affair() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from fetcher.clock import Clock, parse_utc
 from fetcher.events import (
+    STEP,
     Attempt,
     CrossChecked,
     JobEnded,
@@ -115,6 +116,28 @@ def test_a_series_has_one_line_a_run_where_there_is_something_to_tell(told: Told
     listen(RunEnded("run", "ok", 0, 0, 1.0, (SeriesLeft(HOUR, 0, 0, 0, None),)))
     assert [each["event"] for each in told.objects()].count("series") == 1
     assert (told.objects()[-1]["event"], told.objects()[-1]["level"]) == ("run_ended", "debug")
+
+
+def test_why_jobs_wait_is_told_once_an_outage(told: Told) -> None:
+    """By a daemon, whatever the time until which they do; anew after a step that left nothing; all that is given up."""
+    listen = FactLog()
+    lacking, whole = RunEnded(STEP, "partial", 1, 2, 1.5, (LEFT,)), RunEnded(STEP, "ok", 0, 0, 1.0, ())
+    for minute, ended in enumerate((lacking, lacking, whole, lacking)):
+        listen(JobEnded(1, "tail", HOUR, 0, 1, "queued", f"binance rests until 2026-06-01T12:{minute:02}:00Z: 429"))
+        listen(JobEnded(2, "gap", HOUR, 0, 1, "failed", "given up"))
+        listen(ended)
+    jobs = [(line["status"], line["level"]) for line in told.objects() if line["event"] == "job"]
+    assert [level for status, level in jobs if status == "queued"] == ["info", "debug", "debug", "info"]
+    assert [level for status, level in jobs if status == "failed"] == ["warning"] * 4
+
+
+def test_how_a_step_went_the_daemon_tells(told: Told) -> None:
+    """Here only of one that broke off: two lines for a step were one too many."""
+    listen = FactLog()
+    listen(RunEnded(STEP, "partial", 1, 2, 1.5, (LEFT,)))
+    assert [line["event"] for line in told.objects()] == ["series"]
+    listen(RunEnded(STEP, "failed", 1, None, 1.5, ()))
+    assert told.objects()[-1]["message"] == "daemon ended: failed in 1.5 s"
 
 
 def test_libraries_speak_as_we_do(told: Told) -> None:

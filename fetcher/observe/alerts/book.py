@@ -80,13 +80,14 @@ class AlertBook:
     def _claimed(self) -> dict[str, tuple[Message, ...]]:
         """The due messages that are ours alone for a while, by target."""
         now, ids = self._clock.now_ms(), [target.id for target in self._targets]
-        with reading(self._engine) as connection:
-            if not alerts.is_due(connection, ids, now):
-                return {}
         until = now + int(self._clock.stretched(SENDING_SECONDS) * SECOND)
+        latest = max(until, now + LONGEST_PAUSE_MS)
+        with reading(self._engine) as connection:
+            if not alerts.is_due(connection, ids, now, latest):
+                return {}
         with writing(self._engine) as connection:
             alerts.prune(connection, now - KEPT_MS)
-            claimed = alerts.claim(connection, ids, now, until)
+            claimed = alerts.claim(connection, ids, now, until, latest)
         return {number: mine for number in ids if (mine := tuple(each for each in claimed if each.target == number))}
 
     @retried

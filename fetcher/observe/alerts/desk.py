@@ -31,14 +31,20 @@ if TYPE_CHECKING:
     from fetcher.observe.alerts.telling import Decision
 
 
-def attend(engine: Engine, config: Config, clock: Clock, stop: Event) -> None:
-    """Tell whoever is configured what is wrong by now, and what is over; raises nothing."""
+def attend(engine: Engine, config: Config, clock: Clock, stop: Event, known: str | None = None) -> str | None:
+    """Tell whoever is configured what is wrong by now, and what is over; raises nothing.
+
+    What is wrong with the database where that keeps it from doing so: told in the log, unless it is `known` already.
+    """
     try:
         _attend(engine, config, clock, stop)
     except DatabaseProblem as problem:
-        LOG.warning("alerts could not be looked after: %s", problem)
+        if str(problem) != known:
+            LOG.warning("alerts could not be looked after: %s", problem)
+        return str(problem)
     except Exception:  # noqa: BLE001 (the edge: a run that has done its work must not fail for this)
         LOG.exception("alerts could not be looked after")
+    return None
 
 
 def is_breaking(engine: Engine, config: Config) -> bool:

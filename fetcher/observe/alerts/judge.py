@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from fetcher.clients.coingecko_errors import KEY_ADVICE
 from fetcher.clients.statuses import CHECK_KEY
-from fetcher.clock import format_utc
 from fetcher.endpoints import FAILING, RESTING
 from fetcher.model import HOUR, SECOND, Window
 from fetcher.observe.alerts.findings import Finding
-from fetcher.observe.alerts.words import counted, strangers
+from fetcher.observe.alerts.words import minute, strangers
 from fetcher.observe.progress import duration
+from fetcher.vitals import not_at_work
+from fetcher.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
     from fetcher.standing import Standing
     from fetcher.vitals import Vitals
 
-_BANNED = re.compile(r"\b418\b")
+_BANNED = re.compile(r"\banswered 418\b")  # not a number among a stranger's words
 _ABOUT_KEYS = (CHECK_KEY, *KEY_ADVICE.values())  # how sentences about a refused key end
 _FEW_ERRORS = 3  # in an hour, which a source that is hardly asked may make
-_ALONE_KINDS = {"run", "daemon"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def stale(vitals: Vitals, settings: Alerts) -> Iterator[Finding]:
             words = f"{place.series}: nothing was fetched yet{_because(place, vitals)}"
             yield Finding(f"stale {place.series}", "stale", words, after_ms=limit)
         elif place.overdue_ms > limit:
-            newest = "none" if place.newest_ms is None else _minute(place.newest_ms)
+            newest = "none" if place.newest_ms is None else minute(place.newest_ms)
             words = f"{place.series} is {duration(place.overdue_ms / 1000)} behind (newest close: {newest})"
             yield Finding(f"stale {place.series}", "stale", words + _because(place, vitals))
 
@@ -86,7 +86,7 @@ def sources(vitals: Vitals, settings: Alerts) -> Iterator[Finding]:
             continue
         banned = next((each for each in away if each.state == RESTING and _BANNED.search(each.why or "")), None)
         worst = banned or away[0]
-        until = "" if worst.until_ms is None else f" until {_minute(worst.until_ms)}"
+        until = "" if worst.until_ms is None else f" until {minute(worst.until_ms)}"
         after = _ms(settings.source_after)
         if banned is not None:
             words = f"{name} has banned this address{until}: {strangers(banned.why)}; ask less often, or set proxy"
@@ -186,16 +186,10 @@ def _is_away(state: EndpointState, now_ms: int) -> bool:
 
 def broken_in_row(latest: Sequence[RunRow]) -> int:
     """How many of the latest bare runs and daemon's steps, newest first, did not get through or have no end."""
-    mine = [run for run in latest if run.kind in _ALONE_KINDS]
-    if mine and mine[0].ended_ms is None:  # at work
-        mine = mine[1:]
-    through = (number for number, run in enumerate(mine) if (run.summary or {}).get("missing") is not None)
-    return next(through, len(mine))
+    over = not_at_work(latest)
+    through = (number for number, run in enumerate(over) if (run.summary or {}).get("missing") is not None)
+    return next(through, len(over))
 
 
 def _ms(seconds: float) -> int:
     return int(seconds * SECOND)
-
-
-def _minute(ms: int) -> str:
-    return format_utc(ms - ms % 60_000).replace(":00Z", "Z")

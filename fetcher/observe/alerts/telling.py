@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WORSE_MS = HOUR  # between two messages that the same thing has become worse
 LONGEST_CALM_MS = 6 * HOUR
-FORGOTTEN_MS = 7 * DAY  # what a machine found that was not heard of since
+FORGOTTEN_MS = 7 * DAY  # what a machine found that was not heard of since, or what is over and has nobody to be told to
 
 
 class Turn(Enum):
@@ -120,7 +120,8 @@ def _there(
     if manners.quiet and not finding.urgent:
         return replace(row, held=turn is Turn.BEGUN), None
     times = row.times + (turn is Turn.BEGUN)
-    return replace(row, sent_ms=now_ms, told_level=row.level, held=False, times=times), turn
+    level = finding.level
+    return replace(row, sent_ms=now_ms, level=level, told_level=level, held=False, times=times), turn
 
 
 def _seen(before: AlertRow | None, finding: Finding, now_ms: int) -> AlertRow:
@@ -131,10 +132,14 @@ def _seen(before: AlertRow | None, finding: Finding, now_ms: int) -> AlertRow:
         return fresh
     if not is_open(before):
         return replace(fresh, times=before.times)
-    improves = finding.stuck and before.sent_ms is None and finding.level < before.level
+    since, level = before.since_ms, finding.level
+    if (
+        finding.stuck and before.sent_ms is None
+    ):  # held against the least so far: what comes and goes on top is no progress
+        since, level = (now_ms if level < before.level else since), min(level, before.level)
     return replace(
-        fresh, since_ms=now_ms if improves else before.since_ms, sent_ms=before.sent_ms,
-        told_level=before.told_level, times=before.times, held=before.held,
+        fresh, since_ms=since, level=level, sent_ms=before.sent_ms, told_level=before.told_level, times=before.times,
+        held=before.held,
     )  # fmt: skip
 
 
@@ -154,6 +159,8 @@ def _gone(before: AlertRow, now_ms: int, manners: Manners) -> tuple[AlertRow | N
         forget = before.times == 0 or now_ms - since >= manners.repeat_ms
         return (None if forget else row), None
     patience = min(manners.calm_ms * 2 ** min(max(0, row.times - 1), 10), LONGEST_CALM_MS)
+    if not manners.tells and now_ms - since >= FORGOTTEN_MS:
+        return None, None
     if now_ms - since < patience or manners.quiet or not manners.tells:
         return row, None
     over = replace(row, sent_ms=None, told_level=0, held=False, times=max(1, row.times))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fetcher.clock import format_utc
+from fetcher.clock import brief_utc
+from fetcher.model import MINUTE
 from fetcher.observe.alerts.telling import Turn
 from fetcher.observe.progress import duration
 from fetcher.wire import excerpt
+from fetcher.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,11 +26,6 @@ _ORDER = (Turn.BEGUN, Turn.WORSE, Turn.STILL, Turn.OVER, Turn.PASSED)
 def strangers(text: str | None) -> str:
     """What a source said, in one short line that no service of messages takes for markup or for a call to somebody."""
     return excerpt(excerpt(text or "nothing is known of why", LONGEST_WORDS).translate(_MARKS), LONGEST_WORDS)
-
-
-def counted(number: int, what: str) -> str:
-    """`1 candle`, `1,440 candles`."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def compose(news: Sequence[News], host: str, now_ms: int) -> tuple[str, str]:
@@ -53,7 +50,7 @@ def joined(messages: Sequence[Message]) -> tuple[str, str]:
     if len(messages) == 1:
         return messages[0].title, messages[0].body
     title = f"{messages[-1].title} (and {len(messages) - 1} earlier)"
-    return title, "\n\n".join(f"{_minute(each.made_ms)}\n{each.body}" for each in messages)
+    return title, "\n\n".join(f"{minute(each.made_ms)}\n{each.body}" for each in messages)
 
 
 def _line(news: News, now_ms: int) -> str:
@@ -62,16 +59,16 @@ def _line(news: News, now_ms: int) -> str:
     gone = now_ms if alert.gone_ms is None else alert.gone_ms
     match news.turn:
         case Turn.BEGUN:
-            since = "" if alert.since_ms == now_ms else f" (since {_minute(alert.since_ms)})"
+            since = "" if alert.since_ms == now_ms else f" (since {minute(alert.since_ms)})"
             return f"{'URGENT' if alert.urgent else 'PROBLEM'}: {alert.message}{since}"
         case Turn.WORSE:
-            return f"WORSE: {alert.message} (since {_minute(alert.since_ms)})"
+            return f"WORSE: {alert.message} (since {minute(alert.since_ms)})"
         case Turn.STILL:
             return f"STILL, for {lasted}: {alert.message}"
         case Turn.OVER:
             return f"OVER after {duration((gone - alert.since_ms) / 1000)}: {alert.message}"
         case Turn.PASSED:
-            return f"WAS from {_minute(alert.since_ms)} to {_minute(gone)}, in quiet hours: {alert.message}"
+            return f"WAS from {minute(alert.since_ms)} to {minute(gone)}, in quiet hours: {alert.message}"
 
 
 def as_dict(row: AlertRow) -> Mapping[str, object]:
@@ -83,5 +80,6 @@ def as_dict(row: AlertRow) -> Mapping[str, object]:
     }  # fmt: skip
 
 
-def _minute(ms: int) -> str:
-    return format_utc(ms - ms % 60_000).replace(":00Z", "Z")
+def minute(ms: int) -> str:
+    """A moment (ms UTC) to the minute: `2026-06-01T12:00Z`."""
+    return brief_utc(ms - ms % MINUTE)
