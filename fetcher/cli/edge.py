@@ -76,8 +76,11 @@ def sentence(error: Exception) -> str:
         text = f"{text.rstrip('.')}; `{where} --help` tells what there is"
     elif isinstance(error, (FetcherError, DatabaseProblem)):
         text = str(error)
-    elif isinstance(error, OSError) and error.filename is None and error.strerror:  # only our own output has no name
-        text = f"the answer cannot be written: {error.strerror}"
+    elif isinstance(error, OSError) and error.strerror:
+        if error.filename is None:  # only our own output has no name
+            text = f"the answer cannot be written: {error.strerror}"
+        else:
+            text = f"the file {error.filename} cannot be used: {error.strerror}"
     else:
         text = f"unexpected {type(error).__name__}: {error}; run it again with -v for the traceback"
     return " ".join("".join(c if c.isprintable() or c.isspace() else repr(c)[1:-1] for c in masked(text)).split())

@@ -37,6 +37,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "interrupted": (f"{_WORDS}::test_machines_are_told_of_errors_too[interrupted]",),
     "unexpected": (f"{_WORDS}::test_an_unexpected_error_says_how_to_learn_more",),
     "answer-unwritten": ("integration/test_cli_reading.py::test_an_answer_that_cannot_be_written_is_one_sentence",),
+    "file-unusable": (f"{_WORDS}::test_machines_are_told_of_errors_too[a file]",),
     "usage": (f"{_ARGUMENTS}[unknown command]", f"{_ARGUMENTS}[unknown option]", f"{_ARGUMENTS}[missing argument]"),
     "daemon-command": ("integration/test_daemon.py::test_it_goes_without_a_command",),
     "no-such-series": (f"{_ARGUMENTS}[symbol not configured]", f"{_ARGUMENTS}[timeframe not configured]"),

@@ -319,6 +319,11 @@ def test_tracebacks_are_for_who_asks(
         (RunLocked("busy"), {"error": "busy", "exit_code": 75}),
         (ConfigError("bad"), {"error": "bad", "exit_code": 2}),
         (OSError(28, "No space left"), {"error": "the answer cannot be written: No space left", "exit_code": 1}),
+        pytest.param(
+            PermissionError(13, "Permission denied", "/root/market.db"),
+            {"error": "the file /root/market.db cannot be used: Permission denied", "exit_code": 1},
+            id="a file",
+        ),
         (KeyboardInterrupt(), {"error": "interrupted", "exit_code": 130}),
     ],
 )
