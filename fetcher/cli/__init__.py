@@ -11,6 +11,7 @@ import typer
 from fetcher.cli.edge import answer
 from fetcher.cli.invocation import Invocation
 from fetcher.cli.lazy import LazyGroup, hoisted
+from fetcher.cli.places import named
 from fetcher.cli.signals import end_without_waiting
 from fetcher.errors import ConfigError
 
@@ -52,7 +53,7 @@ def _root(
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", metavar="FILE", envvar="FETCHER_CONFIG",
+            "--config", metavar="FILE", envvar="FETCHER_CONFIG", parser=named,
             help="What to keep, and where from. Else ./config.yaml, else the one beside the program.",
         ),
     ] = None,

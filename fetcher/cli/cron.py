@@ -14,7 +14,7 @@ import typer
 
 from fetcher.cli import crontab
 from fetcher.cli.forgotten import forgotten, key_variables
-from fetcher.cli.places import places, whole_path
+from fetcher.cli.places import named, places, whole_path
 from fetcher.cli.show import put_json
 from fetcher.cli.units import Wanted, write_units
 from fetcher.errors import ConfigError
@@ -37,7 +37,8 @@ Every = Annotated[
     str, typer.Option("--every", metavar="DURATION", help="How often a run begins: 1m, 5m, 15m, up to 1h.")
 ]
 Log = Annotated[
-    Path | None, typer.Option("--log", metavar="FILE", help="Else logs/cron.log beside the configuration.")
+    Path | None,
+    typer.Option("--log", metavar="FILE", parser=named, help="Else logs/cron.log beside the configuration."),
 ]  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def systemd(
     daemon: Annotated[bool, typer.Option("--daemon", help="One daemon instead of a run each minute.")] = False,
     name: Annotated[str, typer.Option("--name", help="What the units are called.")] = "candle-fetcher",
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FOLDER", help="Write the files there instead of printing them.")
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", parser=named, help="Write the files there instead of printing them."),
     ] = None,
 ) -> int:
     """Print systemd's units for this configuration, or write them, and say how to start them.

@@ -22,6 +22,7 @@ from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
 from db.roles import READERS
 from fetcher.cli.database_copy import copy
+from fetcher.cli.places import named
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.errors import ConfigError
 
@@ -44,7 +45,9 @@ def upgrade(
     ctx: typer.Context,
     dumps_in: Annotated[
         Path | None,
-        typer.Option("--dump", metavar="FOLDER", help="PostgreSQL: dump it there first, where an upgrade is due."),
+        typer.Option(
+            "--dump", metavar="FOLDER", parser=named, help="PostgreSQL: dump it there first, where an upgrade is due."
+        ),
     ] = None,
 ) -> int:
     """Bring the database to this version's tables.
@@ -88,7 +91,8 @@ def check(ctx: typer.Context) -> int:
 
 @app.command()
 def backup(
-    ctx: typer.Context, file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; none is overwritten.")]
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", parser=named, help="A new file; none is overwritten.")],
 ) -> int:
     """Copy the database while others use it.
 
@@ -137,7 +141,9 @@ def roles(
 @app.command()
 def log(
     ctx: typer.Context,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many of the newest.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=1_000_000_000, help="At most so many of the newest.")
+    ] = 20,
 ) -> int:
     """Show who changed what by hand, and when.
 

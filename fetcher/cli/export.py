@@ -20,6 +20,7 @@ from db.engine import reading
 from fetcher.cli.choose import chosen, moment
 from fetcher.cli.gaps import put_gaps
 from fetcher.cli.missing import explained
+from fetcher.cli.places import named
 from fetcher.cli.show import put_json, put_table, utc
 from fetcher.cli.signals import stopping
 from fetcher.cli.working import display
@@ -49,7 +50,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def export(  # noqa: PLR0913, PLR0917 (typer reads each option)
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="The file; of several series, their folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", parser=named, help="The file; of several series, their folder.")
+    ],
     symbol: Annotated[
         list[str] | None, typer.Option("--symbol", metavar="BASE/QUOTE", help="Of these markets; else all stored.")
     ] = None,

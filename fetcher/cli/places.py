@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from fetcher.errors import ConfigError
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -52,6 +54,13 @@ def places(checkout: Path = _CHECKOUT, prefix: Path | None = None, python: str =
         f"{_WRAPPER} is neither in {checkout / 'cron'} nor in {prefix / 'share/candle-fetcher'}; install the program "
         "anew, as README.md says"
     )
+
+
+def named(text: str) -> Path:
+    """The path of an argument. An empty one would mean the current folder: a script's variable was not set."""
+    if not text:
+        raise typer.BadParameter("is empty; name a file or folder")
+    return Path(text)
 
 
 def whole_path(path: Path, what: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fetcher.cli.places import named
 from fetcher.sandbox import options as read
 from fetcher.sandbox.archive_faults import FILE_FAULTS
 from fetcher.sandbox.binance import KLINES
@@ -24,7 +25,9 @@ def sandbox(  # noqa: PLR0913, PLR0917 (each is an option of its own)
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8080,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="Serve recorded SYMBOL-TIMEFRAME.csv.gz, not generated candles."),
+        typer.Option(
+            "--data", metavar="DIR", parser=named, help="Serve recorded SYMBOL-TIMEFRAME.csv.gz, not generated candles."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another generated market.")] = 0,
     clock: Annotated[
