@@ -14,13 +14,14 @@ from sqlalchemy import BigInteger, Integer, func, insert, select
 from sqlalchemy.exc import DataError, IntegrityError
 
 from db import candles as candle_rows
-from db.engine import reading, shown, writing
+from db.engine import reading, sentences, shown, writing
 from db.errors import DatabaseProblem, DatabaseUnusable
 from db.locks import SCHEMA, alone
 from db.schema import candles, coverage, endpoint_state, jobs, locks, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection, Engine, Table
 
@@ -45,8 +46,9 @@ def transfer(source: Engine, target: Engine, heard: Heard) -> dict[str, int]:
     using the source: what they commit after the beginning is left out. Raises DatabaseUnusable where the target is
     not empty, DatabaseProblem where a row cannot be taken over or a count differs; the target stays empty then.
     """
-    with reading(source) as old, writing(target) as new:
-        _take(new, target)
+    with writing(target) as new, reading(source) as old:  # what fails is the source's, but for `_into`
+        with _into(new):
+            _take(new, target)
         copied = {}
         for table in _TABLES:
             bring = _candles if table is candles else _rows
@@ -61,8 +63,15 @@ def transfer(source: Engine, target: Engine, heard: Heard) -> dict[str, int]:
         _count_again(old, new, target)
         for table in _TABLES:
             if (key := _numbered(table)) is not None:
-                _go_on_from(new, table, key, _last_number(old, table, key))
+                last = _last_number(old, table, key)
+                with _into(new):
+                    _go_on_from(new, table, key, last)
     return copied
+
+
+def _into(target: Connection) -> AbstractContextManager[None]:
+    """What fails inside is told of the target: inside `reading` it would be told of the source."""
+    return sentences(target.engine)
 
 
 def _take(conn: Connection, target: Engine) -> None:
@@ -86,7 +95,8 @@ def _rows(old: Connection, new: Connection, table: Table, heard: Heard) -> int:
     with old.execute(ordered, execution_options={"stream_results": True, "max_row_buffer": _ROWS}) as result:
         rows = iter(result.mappings())
         while part := [_let_go(table, dict(row)) for row in islice(rows, _ROWS)]:
-            new.execute(insert(table), part)
+            with _into(new):
+                new.execute(insert(table), part)
             done += len(part)
             heard(table.name, done)
     return done
@@ -106,7 +116,8 @@ def _candles(old: Connection, new: Connection, table: Table, heard: Heard) -> in
         rows = candle_rows.read(old, series_id, start, end)
         for source_id in np.unique(rows["source_id"]).tolist():
             theirs = rows[rows["source_id"] == source_id]
-            candle_rows.insert(new, series_id, source_id, theirs, fresh=True)
+            with _into(new):
+                candle_rows.insert(new, series_id, source_id, theirs, fresh=True)
         if len(rows):
             done += len(rows)
             heard(table.name, done)
@@ -126,7 +137,10 @@ def _windows(old: Connection) -> Iterator[tuple[int, int, int]]:
 
 def _count_again(old: Connection, new: Connection, target: Engine) -> None:
     for table in _TABLES:
-        there, here = (conn.execute(select(func.count()).select_from(table)).scalar_one() for conn in (old, new))
+        count = select(func.count()).select_from(table)
+        there = old.execute(count).scalar_one()
+        with _into(new):
+            here = new.execute(count).scalar_one()
         if there != here:
             raise DatabaseProblem(
                 f"{here} of {there} rows of {table.name} arrived in {shown(target.url)}; nothing was copied: run "

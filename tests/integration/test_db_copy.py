@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from threading import Event
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from db import locks
 from db.engine import open_engine, reading, writing
+from db.errors import DatabaseProblem
 from db.manager import DatabaseManager
 from db.schema import metadata
 from db.transfer import transfer
@@ -268,6 +270,38 @@ def test_rows_of_another_hand(filled: CommandLine, postgresql: Server, tmp_path:
     assert words in said.err
     assert "nothing was copied: run `db check`" in said.err
     assert not any(content(target).values())
+
+
+@pytest.mark.parametrize("on_server", [False, True], ids=["into a file", "into a server"])
+def test_a_damaged_source_is_blamed_itself(
+    filled: CommandLine, postgresql: Server, tmp_path: Path, *, on_server: bool
+) -> None:
+    """Not the new database, which nobody could mend."""
+    url, damaged = f"sqlite:///{tmp_path}/damaged.db", tmp_path / "damaged.db"
+    spoil(filled, url, "UPDATE series SET enabled = enabled")
+    with closing(sqlite3.connect(damaged)) as conn:
+        [(page,)] = conn.execute("SELECT rootpage FROM sqlite_master WHERE name = 'candles'").fetchall()
+        [(size,)] = conn.execute("PRAGMA page_size").fetchall()
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with damaged.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    target = postgresql.url(postgresql.new_database()) if on_server else f"sqlite:///{tmp_path}/new.db"
+    said = filled.command("db", "copy", target, FETCHER_DATABASE_URL=url)
+    assert (said.code, said.err.count("\n")) == (1, 1), said
+    assert f"database {url} is damaged; restore the last backup" in said.err
+    assert not any(content(target).values())
+
+
+def test_a_target_without_room_is_blamed_itself(filled: CommandLine, tmp_path: Path) -> None:
+    """The other way round."""
+    source, target = open_engine(filled.database_url), open_engine(f"sqlite:///{tmp_path}/small.db")
+    DatabaseManager(target, f"sqlite:///{tmp_path}/small.db").prepare()
+    event.listen(target, "begin", lambda conn: conn.exec_driver_sql("PRAGMA max_page_count = 1"))  # no more than now
+    with pytest.raises(DatabaseProblem, match=r"small\.db cannot grow: the disk is full"):
+        transfer(source, target, lambda *_: None)
+    for engine in (source, target):
+        engine.dispose()
 
 
 def test_what_is_not_sound_comes_along_and_is_told(filled: CommandLine, tmp_path: Path) -> None:
