@@ -10,12 +10,14 @@ from sqlalchemy import insert, inspect, select
 
 from db import backups, checks
 from db.engine import database_file, reading, rebuilding, shown, writing
-from db.errors import DatabaseLost, DatabaseProblem, DatabaseUnusable, TableGone
+from db.errors import TABLE_GONE, DatabaseLost, DatabaseProblem, DatabaseUnusable, TableGone
 from db.locks import SCHEMA, alone
 from db.schema import REVISIONS, alembic_version, candles, metadata
 from db.views import create_views
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection, Engine
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -88,10 +90,9 @@ class DatabaseManager:
             return
         with reading(self._engine) as conn:
             if revision is None:
-                tables = inspect(conn).get_table_names()
-                raise DatabaseUnusable(
-                    self._not_ours(tables[0]) if tables else f"database {self._shown()} is empty; a run fills it"
-                )
+                if tables := inspect(conn).get_table_names():
+                    raise self._without_revision(tables)
+                raise DatabaseUnusable(f"database {self._shown()} is empty; a run fills it")
             revision = self._known(conn)
         raise DatabaseProblem(
             f"database {self._shown()} is of an older version (revision {revision}, this program reads "
@@ -106,6 +107,9 @@ class DatabaseManager:
         on_server = self._engine.dialect.name == "postgresql"
         try:
             with reading(self._engine) as conn:
+                tables = inspect(conn).get_table_names()
+                if tables and not {*metadata.tables, alembic_version.name} & set(tables):
+                    return [self._not_ours(tables[0])]
                 return checks.problems(conn)
         except DatabaseProblem as problem:  # too damaged even to be looked through
             if on_server and isinstance(problem, (DatabaseLost, DatabaseUnusable)):
@@ -168,7 +172,7 @@ class DatabaseManager:
                 self._known(conn)
                 return
             if tables:
-                raise DatabaseUnusable(self._not_ours(tables[0]))
+                raise self._without_revision(tables)
             metadata.create_all(conn)
             alembic_version.create(conn)
             conn.execute(insert(alembic_version).values(version_num=REVISIONS[-1]))
@@ -190,6 +194,12 @@ class DatabaseManager:
             f"database {self._shown()} is newer than this program (revision {revision}, this program knows up to "
             f"{REVISIONS[-1]}); upgrade the program"
         )
+
+    def _without_revision(self, tables: Sequence[str]) -> DatabaseProblem:
+        """What is wrong with a database of these tables, none of which tells a revision."""
+        if metadata.tables.keys() <= set(tables):
+            return TableGone(f"database {self._shown()} {TABLE_GONE}")
+        return DatabaseUnusable(self._not_ours(tables[0]))
 
     def _not_ours(self, table: str) -> str:
         return (

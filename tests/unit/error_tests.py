@@ -188,6 +188,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "release-early": (f"{_RELEASE}::test_a_series_without_proof_takes_nothing",),
     "release-again": (f"{_RELEASE}::test_nothing_is_released_twice",),
     "file-not-there": ("integration/test_read_candles.py::test_no_database_is_made",),
+    "empty-database": ("integration/test_read_candles.py::test_no_database_is_made",),
     "older-database": ("integration/test_read_candles.py::test_an_older_database_is_not_upgraded",),
     "at-too-many": (f"{_URL}[holds an @ too many]",),
     "bad-option": (f"{_SERVER}::test_certificates_are_not_taken_for_databases[mend the options]",),

@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from db import candles, endpoints, health, manager
 from db.engine import open_engine, reading, writing
-from db.errors import DatabaseProblem, DatabaseUnusable
+from db.errors import DatabaseProblem, DatabaseUnusable, TableGone
 from db.manager import DatabaseManager
 from db.schema import REVISIONS
 from db.series import WantedSeries, sync_series
@@ -184,6 +184,27 @@ def test_somebody_elses_database_is_left_alone(database: DatabaseManager, engine
         database.prepare()
     with reading(engine) as conn:
         assert conn.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all() == [table]
+
+
+def test_the_check_of_somebody_elses_database_lists_none_of_our_tables(
+    database: DatabaseManager, engine: Engine
+) -> None:
+    """There is no backup of ours to restore."""
+    with writing(engine) as conn:
+        conn.exec_driver_sql("CREATE TABLE invoices (id)")
+    [problem] = database.check()
+    assert "belongs to another program (it has a table 'invoices', but not ours)" in problem
+
+
+def test_our_database_without_its_revision_is_not_somebody_elses(database: DatabaseManager, engine: Engine) -> None:
+    """One table was removed: naming another database would lose all others."""
+    database.prepare()
+    with writing(engine) as conn:
+        conn.exec_driver_sql("DROP TABLE alembic_version")
+    for attempt in (database.prepare, database.demand):
+        with pytest.raises(TableGone, match="lacks a table of this program; `db check` names it"):
+            attempt()
+    assert database.check() == ["table alembic_version is missing; restore the last backup"]
 
 
 def test_a_backup_of_a_database_in_use_stands_alone(database: DatabaseManager, engine: Engine, tmp_path: Path) -> None:
