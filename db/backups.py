@@ -39,7 +39,7 @@ def copy(engine: Engine, path: Path) -> None:
             raise DatabaseProblem(f"the backup is not sound ({verdict}), so the database is damaged; run `db check`")
         part.rename(path)
     except (OSError, sqlite3.Error) as error:
-        raise DatabaseProblem(f"the backup {path} cannot be written: {error}") from error
+        raise DatabaseProblem(f"the backup {path} cannot be written: {getattr(error, 'strerror', error)}") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -209,7 +209,9 @@ def _paths(out: Path, questions: Sequence[Asked], form: str, *, force: bool) -> 
             raise ConfigError(
                 f"{path} would be written {count} times, from several timeframes; choose one by --timeframe"
             )
-    if (there := [str(path) for path in paths if path.exists()]) and not force:
+    if odd := [str(path) for path in paths if path.exists() and not (path.is_file() or path.is_dir())]:
+        raise ConfigError(f"--out {few(odd)} is no plain file, and would be replaced by one; name another")
+    if (there := [str(path) for path in paths if os.path.lexists(path)]) and not force:
         raise ConfigError(f"{few(there)} exists already; --force replaces it")
     if blocked := [str(path) for path in paths if path.is_dir()]:
         raise ConfigError(f"--out {', '.join(blocked)} is a folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -186,6 +187,36 @@ def test_a_folder_is_no_file(line: CommandLine, export: Callable[..., Said]) -> 
     said = export("--out", "there", "--timeframe", "1h", "--symbol", "BTC/USDT", "--format", "csv", "--force")
     shutil.rmtree(line.folder / "there")
     assert (said.code, "--out there/BTC_USDT-1h.csv is a folder" in said.err) == (2, True), said
+
+
+@ON_SQLITE  # nothing is read
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_pipe_stays_a_pipe(line: CommandLine, export: Callable[..., Said], force: list[str]) -> None:
+    """Also one behind a link: whoever reads at its other end would wait for ever."""
+    pipe, link = line.folder / "pipe.csv", line.folder / "link.csv"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    try:
+        for name in ("pipe.csv", "link.csv"):
+            said = export("--out", name, *force)
+            assert (said.code, said.err.count("\n")) == (2, 1), said
+            assert f"--out {name} is no plain file, and would be replaced by one" in said.err
+        assert pipe.is_fifo()
+        assert link.is_symlink()
+    finally:
+        pipe.unlink()
+        link.unlink()
+
+
+@ON_SQLITE  # nothing is read
+def test_a_link_that_leads_nowhere_is_there(line: CommandLine, export: Callable[..., Said]) -> None:
+    """Somebody made it: without --force it stays."""
+    link = line.folder / "link.csv"
+    link.symlink_to("nowhere/x.csv")
+    said = export("--out", "link.csv")
+    assert link.is_symlink()
+    link.unlink()
+    assert (said.code, "link.csv exists already; --force replaces it" in said.err) == (2, True), said
 
 
 @ON_SQLITE  # nothing is read

@@ -216,6 +216,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "out-folder": ("integration/test_export.py::test_a_folder_is_no_file",),
     "out-no-right": ("integration/test_export.py::test_a_folder_of_somebody_else",),
     "out-unwritten": ("integration/test_export.py::test_a_disk_that_is_full_leaves_nothing_half",),
+    "out-odd": ("integration/test_export.py::test_a_pipe_stays_a_pipe",),
     "out-there": ("integration/test_export.py::test_several_series_make_a_folder_that_freqtrade_reads",),
     "out-twice": (f"{_EXPORT}[written]",),
     "cron-every": (f"{_CRONTAB}[--every 7m]",),

@@ -257,7 +257,9 @@ def test_a_backup_onto_a_full_disk_blames_the_backup(
 def test_a_backup_where_no_file_can_be_made_blames_the_backup(database: DatabaseManager) -> None:
     """/proc takes no files, from root neither."""
     database.prepare()
-    with pytest.raises(DatabaseProblem, match=r"the backup /proc/copy\.db cannot be written"):
+    with pytest.raises(
+        DatabaseProblem, match=r"the backup /proc/copy\.db cannot be written: No such file or directory$"
+    ):
         database.backup(Path("/proc/copy.db"))
 
 
