@@ -46,7 +46,7 @@ class Asked:
 
 def stored(all_series: Sequence[Series], symbol: str, timeframe: str) -> Series:
     """The series of that name."""
-    wanted = symbol.strip().upper(), _timeframe("timeframe", timeframe)
+    wanted = str(symbol).strip().upper(), _timeframe("timeframe", timeframe)
     found = [each for each in all_series if (each.symbol, each.timeframe) == wanted]
     if not found:
         names = [str(each) for each in all_series]

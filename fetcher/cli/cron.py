@@ -33,6 +33,7 @@ app = typer.Typer(
 
 _MINUTE = 60
 _HOUR = 60
+_EVERY = "1m"
 Every = Annotated[
     str, typer.Option("--every", metavar="DURATION", help="How often a run begins: 1m, 5m, 15m, up to 1h.")
 ]
@@ -43,7 +44,7 @@ Log = Annotated[
 
 
 @app.command("print")
-def show(ctx: typer.Context, every: Every = "1m", log: Log = None) -> int:
+def show(ctx: typer.Context, every: Every = _EVERY, log: Log = None) -> int:
     """Print the crontab's lines for this configuration, and change nothing.
 
     Example: python -m fetcher --config market.yaml cron print
@@ -58,7 +59,7 @@ def show(ctx: typer.Context, every: Every = "1m", log: Log = None) -> int:
 
 
 @app.command()
-def install(ctx: typer.Context, every: Every = "1m", log: Log = None) -> int:
+def install(ctx: typer.Context, every: Every = _EVERY, log: Log = None) -> int:
     """Put the lines for this configuration into your crontab, or bring those that are there up to date.
 
     All other lines stay as they are. May be called again.
@@ -99,7 +100,7 @@ def remove(ctx: typer.Context) -> int:
 @app.command()
 def systemd(
     ctx: typer.Context,
-    every: Every = "1m",
+    every: Every = _EVERY,
     system: Annotated[
         bool, typer.Option("--system", help="Units of the machine, for root to install, instead of your own.")
     ] = False,
@@ -117,6 +118,8 @@ def systemd(
     call: Invocation = ctx.obj
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
         raise ConfigError(f"--name {name!r} cannot name a unit: take letters, digits, '-', '_' and '.'")
+    if daemon and every != _EVERY:
+        raise ConfigError("--every goes without --daemon, which fetches whenever a candle closes")
     wanted = Wanted(
         config=_config(call), writable=_writable(call), variables=key_variables(call.config), name=name,
         minutes=_minutes(every), system=system, daemon=daemon,

@@ -126,7 +126,8 @@ def roles(
     Example: python -m fetcher db roles
     """
     call: Invocation = ctx.obj
-    if not name.strip() or name.lower().startswith("pg_") or len(name.encode()) > _LONGEST_NAME or "\0" in name:
+    is_name = name.strip() and name.isprintable() and len(name.encode()) <= _LONGEST_NAME
+    if not is_name or name.lower().startswith("pg_"):
         raise ConfigError(f"{name!r} cannot be the name of a role; take 1 to {_LONGEST_NAME} letters, not from pg_ on")
     with _manager(call, must_exist=False) as manager:
         created, grant = manager.let_read(name)

@@ -81,7 +81,7 @@ def jobs(
     with call.database() as engine, reading(engine) as connection:
         by_id = {row.id: as_series(row) for row in series_rows.read_series(connection)}
         known = [*configured_series(connection, call.config), *by_id.values()]  # jobs may outlive their series
-        only = chosen(known, [symbol]) if symbol else None
+        only = chosen(known, [symbol], known="configured or stored") if symbol else None
         found = _listed(connection, status, kind, only)
         states = read_states(connection, call.config, call.clock.now_ms())
     shown, more = found[:limit], max(0, len(found) - limit)

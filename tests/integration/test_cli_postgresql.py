@@ -252,7 +252,7 @@ def test_progress_says_that_it_waits_for_the_database() -> None:
     assert told == "waiting for the database, which cannot be reached"
 
 
-@pytest.mark.parametrize("name", ["pg_reader", " ", "r" * 64])
+@pytest.mark.parametrize("name", ["pg_reader", " ", "two\nlines", "r" * 64])
 def test_a_name_that_no_role_can_have(filled: CommandLine, name: str) -> None:
     """Is refused before anything is asked of the server."""
     said = filled.command("db", "roles", name)

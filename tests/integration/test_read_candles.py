@@ -204,6 +204,7 @@ def test_the_reading_role_is_enough(line: CommandLine, postgresql: Server) -> No
 def test_bad_arguments_get_one_sentence(line: CommandLine, tmp_path: Path) -> None:
     """What and where, and what there is."""
     told: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"symbol": None}, "the database has no series NONE 1m; there are BTC/USDT 1m"),
         ({"symbol": "XRP/USDT"}, "the database has no series XRP/USDT 1m; there are BTC/USDT 1m"),
         ({"timeframe": "1 minute"}, "timeframe '1 minute' is none; one of 1m"),
         ({"start": "soon"}, "start 'soon' is no date; write it like '2024-01-01'"),

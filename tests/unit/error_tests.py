@@ -220,6 +220,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "out-there": ("integration/test_export.py::test_several_series_make_a_folder_that_freqtrade_reads",),
     "out-twice": (f"{_EXPORT}[written]",),
     "cron-every": (f"{_CRONTAB}[--every 7m]",),
+    "daemon-every": (f"{_ARGUMENTS}[daemon each five minutes]",),
     "cron-log": (f"{_CRONTAB}[the log /dev/null/cron.log cannot be written]",),
     "cron-long": (f"{_CRONTAB}[more than 990 bytes]",),
     "cron-path": (f"{_CRONTAB}[has a backslash or something unprintable]",),

@@ -17,7 +17,7 @@ from fetcher.cli.places import Places, places
 from fetcher.cli.units import MARK, Wanted, word, write_units
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = [[], ["--daemon"], ["--system"], ["--system", "--daemon", "--every", "5m"]]
+KINDS = [[], ["--daemon"], ["--system"], ["--system", "--every", "5m"], ["--system", "--daemon"]]
 CONFIG = """
 database_url: sqlite:///data/market.db
 sources:
