@@ -126,7 +126,11 @@ class _Csv:
 def _parquet(file: BinaryIO, schema: Any) -> Any:  # noqa: ANN401 - the same
     from pyarrow import parquet
 
-    return parquet.ParquetWriter(file, schema, compression="zstd")
+    class Writer(parquet.ParquetWriter):  # type: ignore[misc] # pyarrow has no types
+        def __del__(self) -> None:
+            """Leave what was given up: theirs writes its end into a file that is closed, and tells that on stderr."""
+
+    return Writer(file, schema, compression="zstd")
 
 
 def _feather(file: BinaryIO, schema: Any) -> Any:  # noqa: ANN401 - the same

@@ -73,6 +73,19 @@ def stopping(stop: Stop, *, hangup: bool = False, within: float | None = None) -
         os.close(written)
 
 
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what is inside as Ctrl-C does: what is half written is cleared away, and the exit code is 130."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def end_without_waiting(code: int) -> None:
     """Where a signal has ended the work: leave with `code` though threads still wait for answers that nobody wants."""
     if not _told:
