@@ -93,7 +93,8 @@ def test_a_folder_that_nobody_can_make() -> None:
 def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     """A file that may not grow, which SQLite takes for a broken disk: one sentence, exit code 1."""
     (tmp_path / "config.yaml").write_text(SMALL, encoding="utf-8")
-    command = f"ulimit -f 8; exec '{sys.executable}' -m fetcher status"
+    measured = "COVERAGE_PROCESS_CONFIG"  # coverage would write, too
+    command = f"unset {measured}; ulimit -f 8; exec '{sys.executable}' -m fetcher status"
     said = subprocess.run(
         ["/bin/sh", "-c", command],
         cwd=tmp_path, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
