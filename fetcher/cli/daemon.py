@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fetcher.app import App
     from fetcher.cli.invocation import Invocation
     from fetcher.daemon import StepResult
+    from fetcher.results import RunResult
 
 
 def stay(call: Invocation) -> int:
@@ -100,8 +101,15 @@ def in_words(step: StepResult) -> str:
         (told.given_up, "job", " given up"),
     )
     parts = [f"{counted(number, what)}{how}" for number, what, how in counts if number] or ["nothing came"]
-    missing = 0 if step.result is None else step.result.missing
-    return f"{', '.join(parts)} in {step.seconds:.1f} s; {f'{missing:,} missing' if missing else 'nothing is missing'}"
+    return f"{', '.join(parts)} in {step.seconds:.1f} s; {_what_is_left(step.result)}"
+
+
+def _what_is_left(result: RunResult | None) -> str:
+    """Of a market that nobody has reached yet no slot is known, so that none is missing: its job tells of it."""
+    missing, waiting = (0, 0) if result is None else (result.missing, sum(each.queued for each in result.series))
+    if missing:
+        return f"{missing:,} missing"
+    return f"{counted(waiting, 'job')} waiting" if waiting else "nothing is missing"
 
 
 def as_json(step: StepResult) -> dict[str, object]:

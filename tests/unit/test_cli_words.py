@@ -13,6 +13,7 @@ from db.errors import DatabaseProblem, DatabaseUnusable
 from db.intervals import Interval
 from db.jobs import JobRow
 from db.state import RunRow
+from fetcher.cli.daemon import in_words
 from fetcher.cli.edge import answer, exit_code, sentence
 from fetcher.cli.gaps import reasons
 from fetcher.cli.lazy import hoisted
@@ -23,11 +24,12 @@ from fetcher.cli.summary import series_line
 from fetcher.cli.unfetched import unfetched
 from fetcher.clock import Clock
 from fetcher.config import Config
+from fetcher.daemon import StepResult, Tally
 from fetcher.endpoints import endpoint_states, unreachable
 from fetcher.errors import ConfigError, RunLocked, SourceDown, Stopped
 from fetcher.model import DAY, HOUR, MINUTE, Series, Timeframe, Window
 from fetcher.planner import PlannedJob
-from fetcher.results import SeriesResult
+from fetcher.results import RunResult, SeriesResult
 from fetcher.standing import standing
 
 SERIES = Series(1, "BTC/USDT", Timeframe("1h"), 0, ("binance",), listed_ms=0, closed_until_ms=10 * HOUR)
@@ -367,6 +369,16 @@ def test_a_long_table_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
     before = Clock()
     put_table(["#id", "symbol"], [(number, "BTC/USDT") for number in range(40_000)])
     assert before.elapsed() < 5
+
+
+@pytest.mark.parametrize(
+    ("missing", "queued", "words"), [(0, 0, "nothing is missing"), (0, 2, "2 jobs waiting"), (1440, 2, "1,440 missing")]
+)
+def test_a_step_says_what_is_left(missing: int, queued: int, words: str) -> None:
+    """Of a market that nobody has reached no slot is known to be missing: its job waits, and that is told."""
+    result = RunResult((SeriesResult(SERIES, missing, queued, 0, None),))
+    step = StepResult(0, 9.6, worked=True, tally=Tally(put_back=2), result=result)
+    assert in_words(step) == f"2 jobs put back in 9.6 s; {words}"
 
 
 def test_an_unexpected_error_says_how_to_learn_more() -> None:
