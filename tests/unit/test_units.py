@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -51,6 +52,16 @@ def test_systemd_has_nothing_to_say(config: Path, tmp_path: Path, kind: list[str
     for file in folder.glob("*.service"):
         file.write_text(file.read_text(encoding="utf-8").replace("[Service]\n", "[Service]\nNoSuchKey=1\n"))
     assert "NoSuchKey" in verify(folder, system="--system" in kind)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=" ".join)
+def test_who_was_told_to_end_has_not_failed(config: Path, tmp_path: Path, kind: list[str]) -> None:
+    """SIGTERM makes exit code 130 where nothing has to be finished, which systemd would call a failure."""
+    assert call(config, *kind, "--to", str(tmp_path / "units")) == 0
+    services = list((tmp_path / "units").glob("*.service"))
+    assert len(services) == 2
+    for file in services:
+        assert re.search("^SuccessExitStatus=(75 )?130$", file.read_text(encoding="utf-8"), re.MULTILINE), file.name
 
 
 def verify(folder: Path, *, system: bool) -> str:
