@@ -12,6 +12,7 @@ from db.engine import database_file, reading, shown, writing
 from fetcher.cli.show import utc
 from fetcher.owners import is_dead
 from fetcher.runbook import RUN_LOCK
+from fetcher.targets import problems_of, read_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from fetcher.app import App
+    from fetcher.sections import Alerts
 
 LEAST_FREE_BYTES = 500_000_000
 _GIGABYTE = 1e9
@@ -64,6 +66,20 @@ def lock_check(app: App) -> Check:
     else:
         message = f"a run is under way ({holder.owner}), until {utc(holder.until_ms)} at most"
     return Check("run lock", ok=True, message=message)
+
+
+def alerts_checks(settings: Alerts) -> Iterator[Check]:
+    """Can those who are to be told of alerts be told at all; nothing where nobody is."""
+    problems, (targets, _) = problems_of(settings), read_targets(settings)
+    if targets:
+        from fetcher.observe.alerts.sending import UNREADABLE, is_readable  # noqa: PLC0415 (loads a hundred services)
+
+        problems += [f"{target.name}: {UNREADABLE}" for target in targets if not is_readable(target)]
+    for problem in problems:
+        yield Check("alerts", ok=False, message=problem.removeprefix("alerts: "))
+    if targets and not problems:
+        names = ", ".join(target.name for target in targets)
+        yield Check("alerts", ok=True, message=f"told are {names}; `alerts test` sends each a message")
 
 
 def _folder(file: Path) -> Path:

@@ -12,7 +12,7 @@ import typer
 
 from db.errors import DatabaseProblem
 from fetcher.cli.archive_checks import archive_checks
-from fetcher.cli.checks import Check, database_checks, disk_check, lock_check
+from fetcher.cli.checks import Check, alerts_checks, database_checks, disk_check, lock_check
 from fetcher.cli.exposure import exposed, unencrypted
 from fetcher.cli.show import plain, put_json
 from fetcher.cli.signals import stopping
@@ -29,7 +29,7 @@ _LONGEST = 500
 
 @app.command()
 def doctor(ctx: typer.Context) -> int:
-    """Look at sources, clock, database, disk and lock.
+    """Look at sources, clock, database, disk, lock and whoever is to be told of alerts.
 
     Asks each source for its time (or a candle, where it tells none) and its markets, which costs a few requests. Exit
     code 1 when anything is wrong.
@@ -53,6 +53,7 @@ def _checks(call: Invocation) -> Iterator[Check]:
     yield Check("configuration", ok=True, message=f"{call.config_path} names {count} series")
     for sentence in (*exposed(call.config, call.config_path), *unencrypted(call.config)):
         yield Check("secrets", ok=True, message=f"take care: {sentence}")
+    yield from alerts_checks(call.config.alerts)
     try:
         with call.app() as program, stopping(program.stop):
             yield from database_checks(program)

@@ -117,6 +117,22 @@ def test_alerts_test_says_which_target_works(world: AlertWorld) -> None:
     assert (target["target"], target["ok"]) == ("FETCHER_ALERTS 1 (json)", False)
 
 
+def test_doctor_names_addresses_that_no_message_could_go_to(world: AlertWorld) -> None:
+    """It sends nothing; where nobody is to be told, that is no fault."""
+    assert world.at("12:00", "doctor") == 0
+    assert "ok   alerts: told are FETCHER_ALERTS 1 (json); `alerts test` sends each a message\n" in world.said[-1]
+    world.monkeypatch.setenv("FETCHER_ALERTS", f"{world.hooks.target} nosuch://{TOKEN} {TOKEN}")
+    assert world.at("12:00", "doctor") == 1
+    assert [line for line in world.said[-1].splitlines() if " alerts: " in line] == [
+        "BAD  alerts: entry 3 of FETCHER_ALERTS is no address; write them like mailto://user:password@host",
+        "BAD  alerts: FETCHER_ALERTS 2 (nosuch): apprise cannot read its address; see its documentation",
+    ]
+    assert world.hooks.titles() == []
+    world.monkeypatch.delenv("FETCHER_ALERTS")
+    assert world.at("12:00", "doctor") == 0
+    assert " alerts: " not in world.said[-1]
+
+
 def test_alerts_test_without_anybody_to_tell(world: AlertWorld) -> None:
     """Exit code 2, and where to name somebody, or what is wrong with what stands there."""
     world.monkeypatch.delenv("FETCHER_ALERTS")

@@ -22,6 +22,7 @@ LIMIT_SECONDS = 10.0  # on the wall, for all targets together
 LEAVING_SECONDS = 0.5  # the same once the program was asked to leave
 _LOOK_SECONDS = 0.05
 _LONGEST_PROBLEM = 200
+UNREADABLE = "apprise cannot read its address; see its documentation"
 
 
 def send_all(messages: Mapping[Target, tuple[str, str]], clock: Clock, stop: Event) -> dict[Target, str | None]:
@@ -35,7 +36,7 @@ def send_all(messages: Mapping[Target, tuple[str, str]], clock: Clock, stop: Eve
     for target, (title, body) in messages.items():
         service = _service(target)
         if service is None:
-            outcomes[target] = "apprise cannot read its address; see its documentation"
+            outcomes[target] = UNREADABLE
             continue
         # A thread that may be left behind: an executor's would keep the program from ending.
         threads.append(Thread(target=send, args=(target, service, title, body), name="alerts", daemon=True))
@@ -49,6 +50,11 @@ def send_all(messages: Mapping[Target, tuple[str, str]], clock: Clock, stop: Eve
             thread.join(min(left, _LOOK_SECONDS))
     late = f"it did not answer within {LIMIT_SECONDS:.0f} s"
     return {target: outcomes.get(target, late) for target in messages}
+
+
+def is_readable(target: Target) -> bool:
+    """Whether a message for it could be sent anywhere."""
+    return _service(target) is not None
 
 
 def _service(target: Target) -> Any:  # noqa: ANN401 (the same)
