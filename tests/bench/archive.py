@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fetcher.sandbox.control import SandboxControl
     from tests.bench.places import Place
     from tests.bench.size import Say, Size
+    from tests.bench.stage import Stage
 
 CLOCK = "2026-06-01T00:00:00Z"
 ROOM = ("--kept-archive", "4096")  # MiB: each zip is made once
@@ -93,7 +94,16 @@ def _of_one(sandbox: SandboxControl, place: Place, size: Size, say: Say) -> list
             def read(wanted: Sequence[str] = wanted, rows: int = len(rows)) -> float:
                 return rows / read_by_sockets(sandbox, wanted, CONNECTIONS, _SMALLEST)
 
-            span.measure(size.repeats, raw.by_month(rows), {f"{CONNECTIONS} plain sockets, the same files": read})
+            def bare(here: Stage = here, wanted: Sequence[str] = wanted[::2], count: int = len(rows)) -> float:
+                ran = here.bare(sandbox.url, wanted)
+                if int(ran.printed) != count:
+                    raise RuntimeError(f"{ran.printed} of {count} rows came")
+                return count / ran.wall
+
+            sockets = {f"{CONNECTIONS} plain sockets, the same files": read}
+            span.measure(
+                size.repeats, raw.by_month(rows), sockets, {"the same libraries, answers and INSERTs bare": bare}
+            )
             _check_route(sandbox)
             figures += span.figures(outside=goal, share=share)
     return figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from statistics import median
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tests.bench import raw
@@ -11,10 +12,12 @@ from tests.bench.figures import Figure, Goal, Limit
 from tests.bench.places import count_rows, stored_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from db.candles import Rows
     from tests.bench.stage import Stage
+
+_NONE: Mapping[str, Callable[[], float]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class Span:
     outside: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     limits: dict[str, list[float]] = field(default_factory=dict)
+    whole_limits: dict[str, list[float]] = field(default_factory=dict)
 
     def warm(self) -> Rows:
         """Backfill once, so that everything is rendered, compiled and cached that can be; the rows that came."""
@@ -43,18 +47,21 @@ class Span:
         return rows
 
     def measure(
-        self, repeats: int, commits: Sequence[Rows], beside: dict[str, Callable[[], float]] | None = None
-    ) -> None:
-        """Measure limits and program in turns; `beside` are limits of fetching, in rows a second."""
-        limits = {**raw.ways(self.here.place, commits), **(beside or {})}
+        self, repeats: int, commits: Sequence[Rows], beside: Mapping[str, Callable[[], float]] = _NONE,
+        whole: Mapping[str, Callable[[], float]] = _NONE,
+    ) -> None:  # fmt: skip
+        """Measure limits and program in turns; `beside`: limits of fetching, `whole`: of processes, in rows/s."""
+        limits = {**raw.ways(self.here.place, commits), **beside}
         for _ in range(repeats):
             for name, limit in limits.items():
                 self.limits.setdefault(name, []).append(limit())
             self.measure_inside()
-            whole = self.here.whole_backfill(self.start, self.end)
+            for name, limit in whole.items():
+                self.whole_limits.setdefault(name, []).append(limit())
+            ran = self.here.whole_backfill(self.start, self.end)
             self._check(count_rows(self.here.place))
-            self.outside.append(self.rows / whole.wall)
-            self.cpu.append(whole.cpu / self.rows * 1_000_000)
+            self.outside.append(self.rows / ran.wall)
+            self.cpu.append(ran.cpu / self.rows * 1_000_000)
 
     def measure_inside(self) -> None:
         """Measure the program once from inside."""
@@ -71,9 +78,10 @@ class Span:
             Limit(f"{first[0]} ({self.rows:,} rows)", first[1], Goal(at_least=share)),
             *(Limit(name, values) for name, values in others),
         ]
+        whole = [limits[0], *(Limit(name, values) for name, values in self.whole_limits.items())]
         return [
             Figure(f"{self.label}, first request → last commit", "rows/s", self.inside, limits, inside or Goal()),
-            Figure(f"{self.label}, whole process", "rows/s", self.outside, limits[:1], outside or Goal()),
+            Figure(f"{self.label}, whole process", "rows/s", self.outside, whole, outside or Goal()),
             Figure(f"{self.label}, whole process: CPU for a million rows", "s", self.cpu),
         ]
 

@@ -53,6 +53,12 @@ class Stage:
         self.place.settle()
         return self.fetcher("-q", "backfill", "--from", start, "--to", end)
 
+    def bare(self, url: str, zips: Sequence[str]) -> Ran:
+        """The least that a process must do for these files, into an empty database: see bare.py."""
+        self.place.empty()
+        self.place.settle()
+        return run("-m", "tests.bench.bare", url, self.place.url, ",".join(zips))
+
     def fetcher(self, *arguments: str) -> Ran:
         """Run the program as people do."""
         return run("-m", "fetcher", "--config", str(self.config), *arguments)
