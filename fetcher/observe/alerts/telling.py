@@ -133,9 +133,7 @@ def _seen(before: AlertRow | None, finding: Finding, now_ms: int) -> AlertRow:
     if not is_open(before):
         return replace(fresh, times=before.times)
     since, level = before.since_ms, finding.level
-    if (
-        finding.stuck and before.sent_ms is None
-    ):  # held against the least so far: what comes and goes on top is no progress
+    if finding.stuck and before.sent_ms is None:  # against the least so far: what comes and goes on top is no progress
         since, level = (now_ms if level < before.level else since), min(level, before.level)
     return replace(
         fresh, since_ms=since, level=level, sent_ms=before.sent_ms, told_level=before.told_level, times=before.times,
