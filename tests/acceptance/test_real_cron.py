@@ -63,6 +63,7 @@ def cron(tmp_path: Path) -> Iterator[tuple[list[str], Path]]:
     SENDMAIL.chmod(0o755)
     before = crontab.read()
     crontab.write(MINE)
+    Event().wait(1.1)  # cron sees a change by the file's second alone: what comes next must not be in the same one
     program = shutil.which("cron") or "/usr/sbin/cron"
     try:
         with logging() as said:
