@@ -75,10 +75,10 @@ def source_ids(conn: Connection) -> dict[str, int]:
 def ensure_sources(conn: Connection, names: Collection[str]) -> dict[str, int]:
     """`source_ids`, after adding the names that were not known yet."""
     known = source_ids(conn)
-    new = [{"name": name} for name in dict.fromkeys(names) if name not in known]
+    new = [{"name": name} for name in sorted({*names} - known.keys())]
     if not new:
         return known
-    # Another process may add the same at the same moment.
+    # Another process may add the same at the same moment: all in one order, lest each waits for the other's.
     conn.execute(upsert(conn, sources).on_conflict_do_nothing(index_elements=["name"]), new)
     return source_ids(conn)
 
