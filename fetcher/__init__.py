@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers know better; while `typing` is loaded Ctrl-C would still be a traceback
 if TYPE_CHECKING:
     from fetcher.frames import MissingCandles, read_candles
 
 __all__ = ["MissingCandles", "read_candles"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever it is
+def __getattr__(name: str) -> object:
     """What others may import, loaded when it is asked for: a run needs none of it."""
     if name in __all__:
         from fetcher import frames  # noqa: PLC0415 - the database and pandas, for who reads
