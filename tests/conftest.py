@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from tests.postgresql import Server
 
+# Modules of assertions that several tests share fail as readably as the tests' own.
+pytest.register_assert_rewrite(
+    "tests.contract.client_contract", "tests.integration.days", "tests.integration.source_storms"
+)
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("tests.integration.source_storms")
-
-from fetcher.model import HOUR, MINUTE  # noqa: E402 - after the line above
-from tests.integration.source_storms import MOST, Storm, blow  # noqa: E402
+from fetcher.model import HOUR, MINUTE
+from tests.integration.source_storms import MOST, Storm, blow
 
 if TYPE_CHECKING:
     from pathlib import Path

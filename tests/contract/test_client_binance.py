@@ -8,16 +8,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contract.client_contract")
-
-from fetcher.clients import CLIENTS, client_class  # noqa: E402 - after the line above
-from fetcher.clients.base import BaseAPIClient, CandleRequest  # noqa: E402
-from fetcher.clients.binance import BinanceAPIClient  # noqa: E402
-from fetcher.clock import Clock  # noqa: E402
-from fetcher.errors import RateLimited, RetryableError, UnknownSymbol  # noqa: E402
-from fetcher.model import MINUTE, TIMEFRAMES, Timeframe  # noqa: E402
-from tests.contract.client_contract import IMPATIENT, START, ClientContract  # noqa: E402
-from tests.contract.wire import Reply, WireServer, unused_url  # noqa: E402
+from fetcher.clients import CLIENTS, client_class
+from fetcher.clients.base import BaseAPIClient, CandleRequest
+from fetcher.clients.binance import BinanceAPIClient
+from fetcher.clock import Clock
+from fetcher.errors import RateLimited, RetryableError, UnknownSymbol
+from fetcher.model import MINUTE, TIMEFRAMES, Timeframe
+from tests.contract.client_contract import IMPATIENT, START, ClientContract
+from tests.contract.wire import Reply, WireServer, unused_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

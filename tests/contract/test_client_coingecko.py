@@ -8,13 +8,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contract.client_contract")
-
-from fetcher.clients.base import BaseAPIClient, CandleRequest, Market  # noqa: E402 - after the line above
-from fetcher.clients.coingecko import Access, CoinGeckoAPIClient  # noqa: E402
-from fetcher.clock import Clock  # noqa: E402
-from fetcher.config import CoinGeckoSource  # noqa: E402
-from fetcher.errors import (  # noqa: E402
+from fetcher.clients.base import BaseAPIClient, CandleRequest, Market
+from fetcher.clients.coingecko import Access, CoinGeckoAPIClient
+from fetcher.clock import Clock
+from fetcher.config import CoinGeckoSource
+from fetcher.errors import (
     AuthenticationFailed,
     BadPayload,
     CannotServe,
@@ -22,9 +20,9 @@ from fetcher.errors import (  # noqa: E402
     RetryableError,
     UnknownSymbol,
 )
-from fetcher.model import DAY, HOUR, MINUTE, Timeframe  # noqa: E402
-from tests.contract.client_contract import IMPATIENT, START, ClientContract  # noqa: E402
-from tests.contract.wire import Reply, WireServer  # noqa: E402
+from fetcher.model import DAY, HOUR, MINUTE, Timeframe
+from tests.contract.client_contract import IMPATIENT, START, ClientContract
+from tests.contract.wire import Reply, WireServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

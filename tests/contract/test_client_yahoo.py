@@ -11,14 +11,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contract.client_contract")
-
-from fetcher.clients import yahoo_library  # noqa: E402 - after the line above
-from fetcher.clients.base import BaseAPIClient, CandleRequest  # noqa: E402
-from fetcher.clients.yahoo import YahooFinanceAPIClient  # noqa: E402
-from fetcher.clock import Clock  # noqa: E402
-from fetcher.config import YahooSource  # noqa: E402
-from fetcher.errors import (  # noqa: E402
+from fetcher.clients import yahoo_library
+from fetcher.clients.base import BaseAPIClient, CandleRequest
+from fetcher.clients.yahoo import YahooFinanceAPIClient
+from fetcher.clock import Clock
+from fetcher.config import YahooSource
+from fetcher.errors import (
     AuthenticationFailed,
     BadPayload,
     CannotServe,
@@ -26,9 +24,9 @@ from fetcher.errors import (  # noqa: E402
     RetryableError,
     UnknownSymbol,
 )
-from fetcher.model import DAY, HOUR, MINUTE, Timeframe  # noqa: E402
-from tests.contract.client_contract import IMPATIENT, START, ClientContract  # noqa: E402
-from tests.contract.wire import Reply, WireServer  # noqa: E402
+from fetcher.model import DAY, HOUR, MINUTE, Timeframe
+from tests.contract.client_contract import IMPATIENT, START, ClientContract
+from tests.contract.wire import Reply, WireServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("tests.integration.days")
-
-from tests.integration.days import MOST, Script, live  # noqa: E402 - after the line above
+from tests.integration.days import MOST, Script, live
 
 if TYPE_CHECKING:
     from pathlib import Path
