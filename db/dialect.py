@@ -17,7 +17,7 @@ def upsert(conn: Connection, table: Table) -> Insert:
     if conn.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as postgresql_insert  # noqa: PLC0415 - not needed on SQLite
 
-        return postgresql_insert(table)  # type: ignore[return-value]
+        return postgresql_insert(table)  # type: ignore[return-value]  # both have what is called
     from sqlalchemy.dialects.sqlite import insert as sqlite_insert  # noqa: PLC0415 - nor this on PostgreSQL
 
     return sqlite_insert(table)

@@ -59,7 +59,7 @@ def dump(engine: Engine, path: Path) -> None:
 
 
 def _major(program: str) -> int:
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - programs of PostgreSQL
     found = re.search(r"\) (\d+)", said)
     return int(found[1]) if found else 0
 

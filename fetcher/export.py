@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
     from fetcher.ranges import Asked
     from fetcher.reading import CandleReader, Part
@@ -55,7 +55,7 @@ def write_candles(
     `form` is one of FORMATS, `names` are the sources'. Raises ExportFailed where the file cannot be written, Stopped
     where `stop` was set meanwhile; the path is as before then.
     """
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     make = _freqtrade if layout == "freqtrade" else frame_of
     rows = filled = 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
     from fetcher.ranges import Asked
     from fetcher.reading import Part

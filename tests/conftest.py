@@ -40,12 +40,12 @@ _MEASURED = "COVERAGE_PROCESS_CONFIG"
 if _MEASURED in os.environ:
     _start = subprocess.Popen.__init__
 
-    def _start_measured(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever Popen takes
+    def _start_measured(self: Any, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("env") is not None:
             kwargs["env"] = {**kwargs["env"], _MEASURED: os.environ[_MEASURED]}
         _start(self, *args, **kwargs)
 
-    subprocess.Popen.__init__ = _start_measured  # type: ignore[method-assign]
+    subprocess.Popen.__init__ = _start_measured  # type: ignore[method-assign]  # for every child
 
 
 @pytest.fixture(scope="session")

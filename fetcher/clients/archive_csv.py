@@ -151,7 +151,7 @@ def _read_lines(lines: bytes) -> WirePage:
         row = _read_line(line)
         if row is None:
             first = line.partition(",")[0]
-            time = int(first) if first.isascii() and first.isdecimal() and len(first) < 17 else None  # noqa: PLR2004
+            time = int(first) if first.isascii() and first.isdecimal() and len(first) < 17 else None  # noqa: PLR2004 - digits
             open_time = None if time is None else time // 1000 if time > _MICROSECONDS else time
             spoiled.append(Spoiled(open_time, "malformed", json.dumps(line)[:PAYLOAD_CHARACTERS]))
             if len(spoiled) > _MOST_SPOILED:

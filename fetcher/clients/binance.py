@@ -149,7 +149,7 @@ class BinanceAPIClient(BaseAPIClient):
     def used_weight(self, record: HttpRecord) -> int | None:
         """The weight used up by this machine's address in the server's current minute."""
         text = record.headers.get("x-mbx-used-weight-1m") or record.headers.get("x-mbx-used-weight") or ""
-        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None  # noqa: PLR2004
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None  # noqa: PLR2004 - digits
 
     def close(self) -> None:
         """Close every connection."""

@@ -200,7 +200,7 @@ class CoinGeckoAPIClient(BaseAPIClient):
         """Have pycoingecko's method `path` ask, and take what our session recorded of it."""
         if (endpoint.way.key_env or "") in self._missing:
             raise AuthenticationFailed(self._missing[endpoint.way.key_env or ""])
-        from pycoingecko import CoinGeckoAPI  # type: ignore[import-untyped]
+        from pycoingecko import CoinGeckoAPI
 
         session = self._sessions.mine(endpoint.way.proxy)
         session.headers.update(self._headers.get(endpoint.way.key_env or "", {}))  # replaces the key of another call

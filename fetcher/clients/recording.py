@@ -77,7 +77,7 @@ class RecordingSession(requests.Session):
             raise requests.ConnectionError(type(error).__name__, request=request) from None
         return response
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - the same
         """As requests does; an address that cannot even be asked for is recorded too."""
         known = len(self._outcomes)
         try:
@@ -87,7 +87,7 @@ class RecordingSession(requests.Session):
                 self._outcomes.append(transport_failure(error, str(url), self._timeout, self._proxy))
             raise
 
-    def resolve_redirects(self, *args: Any, **kwargs: Any) -> Iterator[requests.Response]:  # noqa: ANN401
+    def resolve_redirects(self, *args: Any, **kwargs: Any) -> Iterator[requests.Response]:  # noqa: ANN401 - the same
         """Look for redirects only where they are followed: requests reads the whole body to find none."""
         return super().resolve_redirects(*args, **kwargs) if self._follow else iter(())
 
@@ -95,7 +95,7 @@ class RecordingSession(requests.Session):
         with response:
             body = read_body(response, self._clock, sent_at, self._timeout)
         response._content = body  # noqa: SLF001 - requests' own way of handing over a body that was read
-        response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
+        response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001 - the same
         self._newest = response
         seconds = self._clock.elapsed() - sent_at
         self._outcomes.append(

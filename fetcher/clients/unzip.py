@@ -28,7 +28,7 @@ def unzip(body: bytes, member: str) -> Iterator[bytes]:
     """The only file of a zip, which must be called `member`, in pieces; BadPayload where it is not such a zip."""
     try:
         yield from _inflated(body, _only(body, member), member)
-    except (BadZipFile, zlib.error, isal_zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:  # type: ignore[misc]
+    except (BadZipFile, zlib.error, isal_zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:  # type: ignore[misc]  # isal has no types
         raise BadPayload(f"the zip of {member} cannot be unpacked: {excerpt(str(error), 80)}") from None
 
 

@@ -90,7 +90,7 @@ class _Switchboard(requests.Session):
         outcome: HttpRecord | SourceError | None = self._plugged.outcome
         return outcome
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - requests' own
         """Hand on; the call that asked for the chart ends here with _Answered, whatever came."""
         session: RecordingSession = self._plugged.session
         self._plugged.sent += 1
@@ -150,9 +150,9 @@ def _with_new_crumb(
     held = library.data.YfData(session=switchboard)
     held._cookie = held._crumb = None  # noqa: SLF001 - there is no public way
     outcome = _history(library, switchboard, ticker, params)
-    brought = held._crumb or _NO_CRUMB  # noqa: SLF001
+    brought = held._crumb or _NO_CRUMB  # noqa: SLF001 - the same
     crumb = _NO_CRUMB if "<" in brought else brought  # the library keeps even a page of HTML
-    held._cookie, held._crumb = True, crumb  # noqa: SLF001
+    held._cookie, held._crumb = True, crumb  # noqa: SLF001 - the same
     _crumb.generation += crumb != _NO_CRUMB
     return outcome
 
@@ -173,7 +173,7 @@ def _history(
 @cache
 def _load() -> tuple[Any, _Switchboard]:
     """The library (0.4 s and 90 MB: loaded when used) and its switchboard, once per process."""
-    import yfinance  # type: ignore[import-untyped]
+    import yfinance
 
     # What it logs (as warnings and errors) is told by our own account of each attempt.
     logging.getLogger("yfinance").setLevel(logging.CRITICAL)

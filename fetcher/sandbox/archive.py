@@ -77,7 +77,7 @@ class ArchiveExchange:
         """Make every file anew: the market or the clock was changed."""
         self._files.forget()
 
-    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:  # noqa: ARG002 - S3 tells neither
+    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:
         """S3's words for a status."""
         return _error(status)
 
@@ -93,7 +93,7 @@ class ArchiveExchange:
             return None
         return lambda: self._files.prepare(name, version, made_ms)
 
-    def answer(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:  # noqa: ARG002
+    def answer(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:
         """The answer to a GET at this moment of the archive's clock; conditions and parameters are not read."""
         named = read_path(path)
         if named is None or not self._is_there(*named, now_ms):

@@ -43,7 +43,7 @@ class CoinbaseExchange(VenueExchange):
     def usual_limit() -> WindowLimit:
         return WindowLimit(15, 1_000)  # 10 a second, up to 15 in bursts
 
-    def route(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:  # noqa: ARG002
+    def route(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:
         if path == "/time":
             return document({"iso": format_utc(now_ms), "epoch": now_ms / 1000})
         if path == "/products":
@@ -57,7 +57,7 @@ class CoinbaseExchange(VenueExchange):
             return self.complain(404, 0, now_ms)
         return self._candles(pair, query, now_ms) if match[2] else document(_described(pair))
 
-    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:  # noqa: ARG002
+    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:
         return _error(status, _WORDS.get(status, "Internal server error"))
 
     def pair(self, market_id: str) -> Pair | None:

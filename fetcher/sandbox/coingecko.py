@@ -85,7 +85,7 @@ class CoinGeckoExchange(VenueExchange):
                 return self._range(pair, query, now)
         return self._chart(pair, query, now)
 
-    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:  # noqa: ARG002
+    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:
         match status:
             case 429 | 418:
                 told = _status(status, 429, _TOO_MANY)
@@ -95,7 +95,7 @@ class CoinGeckoExchange(VenueExchange):
                 return Answer(451, b"<html><body>Access denied, error code 1009</body></html>", content_type=HTML)
             case 404:
                 return document({"error": "coin not found"}, 404)
-        return _status(status, status, "Internal Server Error" if status == 500 else "Service Unavailable")  # noqa: PLR2004
+        return _status(status, status, "Internal Server Error" if status == 500 else "Service Unavailable")  # noqa: PLR2004 - a status
 
     def pair(self, market_id: str) -> Pair | None:
         asset = asset_of(market_id)
@@ -148,7 +148,7 @@ class CoinGeckoExchange(VenueExchange):
             raise Refused(document({"error": "Missing parameter days"}, 400))
         if days * DAY > _REACH:
             raise Refused(_too_long_ago())
-        daily = days > 90 or query.get("interval") == "daily"  # noqa: PLR2004
+        daily = days > 90 or query.get("interval") == "daily"  # noqa: PLR2004 - days
         name = "1d" if daily else "5m" if days == 1 else "1h"
         rows = self.view.page(pair, Timeframe(name), Span(now - days * DAY, now, _MANY), now)
         late = field(scramble(rows["slot"] // MINUTE, 7), 0, 16) * (0 if daily else 1)  # points lie off the grid

@@ -47,7 +47,7 @@ class SandboxControl:
         config: dict[str, Any] = self._ask("GET", "config")
         return config
 
-    def configure(self, **settings: Any) -> None:  # noqa: ANN401 - each setting has a type of its own
+    def configure(self, **settings: Any) -> None:
         """Set any of what `config()` names, except `now_ms` and `scripts`.
 
         Such as `venues={"okx": {"down": ["always"]}}`, `archive={"faults": {"truncated": ["once:*-2024-01-15.zip"]}}`.
@@ -73,7 +73,7 @@ class SandboxControl:
         told = {"symbol": symbol, "timeframe": timeframe, "open_time": open_time, "close": close, "venue": venue}
         self._ask("POST", "restate", told)
 
-    def _ask(self, method: str, name: str, told: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - any JSON
+    def _ask(self, method: str, name: str, told: dict[str, Any] | None = None) -> Any:
         with requests.Session() as session:
             session.trust_env = False  # a proxy for the world is none for loopback
             answer = session.request(method, f"{self.url}/sandbox/{name}", json=told, timeout=_ADMIN_SECONDS)

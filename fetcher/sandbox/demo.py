@@ -37,7 +37,7 @@ AND series_id = (SELECT id FROM series WHERE symbol = 'BTC/USDT' AND timeframe =
 """
 _KEEP = f"INSERT INTO lost SELECT * {_IN_HOLE}"
 _DELETE = f"DELETE {_IN_HOLE}"
-_DIFFERENT = f"SELECT * FROM lost EXCEPT SELECT * {_IN_HOLE}"  # noqa: S608
+_DIFFERENT = f"SELECT * FROM lost EXCEPT SELECT * {_IN_HOLE}"  # noqa: S608 - our own words
 
 _CONFIG = """\
 database_url: sqlite:///market.db

@@ -96,7 +96,7 @@ class GeneratedMarket(Market):
         last = alive.end if alive.end == _FAR else self.grid(symbol, timeframe).ceil(alive.end)
         return Window(self.grid(symbol, timeframe).floor(alive.start), last)
 
-    def child(self, symbol: str, timeframe: Timeframe) -> Timeframe | None:  # noqa: ARG002 - recorded markets differ
+    def child(self, symbol: str, timeframe: Timeframe) -> Timeframe | None:
         if timeframe == _MINUTE:
             return None
         return _HOUR if TIMEFRAMES.index(timeframe.name) > TIMEFRAMES.index("1h") else _MINUTE

@@ -35,11 +35,11 @@ _INTERVALS = {1: "1m", 5: "5m", 15: "15m", 30: "30m", 60: "1h", 240: "4h", 1440:
 _LONG = {10_080: 7, 21_600: 15}  # in days, counted from 1970-01-01: Kraken's weeks open on Thursdays
 
 
-def _take(body: Any) -> list[list[Any]]:  # noqa: ANN401
+def _take(body: Any) -> list[list[Any]]:
     return [list(row) for name, rows in body["result"].items() if name != "last" for row in rows]
 
 
-def _put(body: Any, rows: list[list[Any]]) -> Any:  # noqa: ANN401
+def _put(body: Any, rows: list[list[Any]]) -> Any:
     names = {name: found if name == "last" else rows for name, found in body["result"].items()}
     return {**body, "result": names}
 
@@ -57,7 +57,7 @@ class KrakenExchange(VenueExchange):
         # "about one a second" for public calls; what bursts it forgives is not published
         return WindowLimit(60, MINUTE)
 
-    def route(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:  # noqa: ARG002
+    def route(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:
         match path:
             case "/0/public/OHLC":
                 return self._ohlc(query, now_ms)
@@ -74,13 +74,13 @@ class KrakenExchange(VenueExchange):
                 return _result({"status": "online", "timestamp": f"{moment:%Y-%m-%dT%H:%M:%SZ}"})
         return _error("EGeneral:Unknown method")
 
-    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:  # noqa: ARG002
-        if status == 451:  # noqa: PLR2004
+    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:
+        if status == 451:  # noqa: PLR2004 - a status
             return Answer(451, b"<html><body>Unavailable For Legal Reasons</body></html>", content_type=HTML)
         words = {429: "EAPI:Rate limit exceeded", 418: "EAPI:Rate limit exceeded", 503: "EService:Unavailable"}
         return _error(words.get(status, "EGeneral:Internal error"), status)
 
-    def too_many(self, refusal: Refusal, now_ms: int) -> Answer:  # noqa: ARG002
+    def too_many(self, refusal: Refusal, now_ms: int) -> Answer:
         return _error("EAPI:Rate limit exceeded")
 
     def pair(self, market_id: str) -> Pair | None:

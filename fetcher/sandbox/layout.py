@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 Row: TypeAlias = "list[Any]"
 
 
-def _is_rows(document: Any) -> list[Row]:  # noqa: ANN401 - any JSON
+def _is_rows(document: Any) -> list[Row]:
     return [list(row) for row in document]
 
 
-def _replaced(_document: Any, rows: list[Row]) -> Any:  # noqa: ANN401
+def _replaced(_document: Any, rows: list[Row]) -> Any:
     return rows
 
 
@@ -41,12 +41,12 @@ class Layout:
     take: Callable[[Any], list[Row]] = _is_rows
     put: Callable[[Any, list[Row]], Any] = _replaced
 
-    def rows(self, document: Any) -> list[Row]:  # noqa: ANN401
+    def rows(self, document: Any) -> list[Row]:
         """Copies of the body's rows, oldest first."""
         rows = self.take(document)
         return rows[::-1] if self.newest_first else rows
 
-    def body(self, document: Any, rows: list[Row]) -> Any:  # noqa: ANN401
+    def body(self, document: Any, rows: list[Row]) -> Any:
         """The body with these rows (oldest first) instead of its own."""
         return self.put(document, rows[::-1] if self.newest_first else rows)
 

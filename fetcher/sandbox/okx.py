@@ -40,11 +40,11 @@ _WORDS = {
 }
 
 
-def _take(body: Any) -> list[list[Any]]:  # noqa: ANN401
+def _take(body: Any) -> list[list[Any]]:
     return [list(row) for row in body["data"]]
 
 
-def _put(body: Any, rows: list[list[Any]]) -> Any:  # noqa: ANN401
+def _put(body: Any, rows: list[list[Any]]) -> Any:
     return {**body, "data": rows}
 
 
@@ -63,7 +63,7 @@ class OkxExchange(VenueExchange):
     def weigh(self, path: str) -> int:
         return 1 if path == CANDLES.removeprefix("/okx") else 2
 
-    def route(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:  # noqa: ARG002
+    def route(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:
         match path:
             case "/api/v5/market/candles":
                 return self._candles(query, now_ms, recent=True)
@@ -75,7 +75,7 @@ class OkxExchange(VenueExchange):
                 return _ok([{"ts": str(now_ms)}])
         return Answer(404, b"<html><body>404 page not found</body></html>", content_type=HTML)
 
-    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:  # noqa: ARG002
+    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:
         code, words = _WORDS.get(status, ("50026", "System error. Try again later"))
         return _error(code, words, status)
 

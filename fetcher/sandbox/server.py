@@ -137,7 +137,7 @@ class _Wire:
             case "POST", "script":
                 self._sandbox.script(**told)  # type: ignore[arg-type]  # a wrong field is the caller's TypeError
             case "POST", "restate":
-                self._sandbox.restate(**told)  # type: ignore[arg-type]
+                self._sandbox.restate(**told)  # type: ignore[arg-type]  # the same
             case _:
                 raise ConfigError(f"the sandbox does not know {method} {_ADMIN}{name}")
         return self._sandbox.config()

@@ -207,7 +207,7 @@ class Sandbox:
     def _set_paths(self, paths: list[str]) -> None:
         self.faults.paths = tuple(paths)
 
-    def _set_severity(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of Severity
+    def _set_severity(self, **changes: Any) -> None:
         self.faults.severity = replace(self.faults.severity, **changes)
 
     def _set_latency(self, seconds: float) -> None:

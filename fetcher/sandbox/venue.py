@@ -98,10 +98,10 @@ class VenueExchange(ABC):
     def pair(self, market_id: str) -> Pair | None:
         """The market of that name; None where the venue does not list it."""
 
-    def weigh(self, path: str) -> int:  # noqa: ARG002 - most venues count every request alike
+    def weigh(self, path: str) -> int:
         return 1
 
-    def limit_of(self, headers: Mapping[str, str]) -> WindowLimit:  # noqa: ARG002 - CoinGecko's depends on the key
+    def limit_of(self, headers: Mapping[str, str]) -> WindowLimit:
         return self.limit
 
     def too_many(self, refusal: Refusal, now_ms: int) -> Answer:

@@ -107,7 +107,7 @@ class Venue:
             known |= {"limit": self._set_limit, "outages": self._set_outages}
         return known
 
-    def _set_severity(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of Severity
+    def _set_severity(self, **changes: Any) -> None:
         self.faults.severity = replace(self.faults.severity, **changes)
 
     def _set_limit(self, text: str) -> None:

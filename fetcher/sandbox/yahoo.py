@@ -37,13 +37,13 @@ _COOKIE = (
 )
 
 
-def _take(body: Any) -> list[list[Any]]:  # noqa: ANN401
+def _take(body: Any) -> list[list[Any]]:
     result = body["chart"]["result"][0]
     quote = result["indicators"]["quote"][0]
     return [list(row) for row in zip(result["timestamp"], *(quote[name] for name in _COLUMNS), strict=True)]
 
 
-def _put(body: Any, rows: list[list[Any]]) -> Any:  # noqa: ANN401
+def _put(body: Any, rows: list[list[Any]]) -> Any:
     result = dict(body["chart"]["result"][0])
     if not rows:
         del result["timestamp"]
@@ -67,7 +67,7 @@ class YahooExchange(VenueExchange):
     def usual_limit() -> WindowLimit:
         return WindowLimit(360)  # nothing is published; one question of yfinance's is up to nine requests
 
-    def route(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:  # noqa: ARG002
+    def route(self, path: str, query: Mapping[str, str], headers: Mapping[str, str], now_ms: int) -> Answer:
         match path:
             case "" | "/":  # fc.yahoo.com has no page, only the cookie
                 return Answer(404, b"<html><body>Not Found</body></html>", {"Set-Cookie": _COOKIE}, HTML)
@@ -83,7 +83,7 @@ class YahooExchange(VenueExchange):
             raise Refused(self.complain(404, 0, now_ms))
         return self._chart(pair, query, now_ms)
 
-    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:  # noqa: ARG002
+    def complain(self, status: int, retry_after: int, now_ms: int, /) -> Answer:
         match status:
             case 404:
                 return failure(404, "Not Found", "No data found, symbol may be delisted")
@@ -91,7 +91,7 @@ class YahooExchange(VenueExchange):
                 return Answer(status, b"Too Many Requests\r\n", content_type="text/plain")
             case 451:
                 return Answer(451, b"<html><body>Yahoo is not available here</body></html>", content_type=HTML)
-        return failure(status, "Internal Server Error" if status == 500 else "Service Unavailable", "")  # noqa: PLR2004
+        return failure(status, "Internal Server Error" if status == 500 else "Service Unavailable", "")  # noqa: PLR2004 - a status
 
     def pair(self, market_id: str) -> Pair | None:
         ticker, _, quote = market_id.rpartition("-")

@@ -19,7 +19,7 @@ MOST_EXPOSED = 3.0  # of 10, as `systemd-analyze security` counts it, for a serv
 def analyzed(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """What `systemd-analyze` says; as root it is installed where it is missing."""
     if shutil.which("systemd-analyze") is None and os.geteuid() == 0:
-        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "systemd"], check=True)  # noqa: S607
+        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "systemd"], check=True)  # noqa: S607 - wherever it is
     program = shutil.which("systemd-analyze")
     assert program is not None, "this needs systemd-analyze (Debian's package systemd)"
     return subprocess.run([program, "--man=no", *words], capture_output=True, text=True, check=False)

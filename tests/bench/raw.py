@@ -52,4 +52,4 @@ def ways(place: Place, commits: Sequence[Rows]) -> Ways:
         beside.settle()
         return number / write(beside.url)
 
-    return {name: lambda write=write: timed(write) for name, write in made.items()}  # type: ignore[misc]
+    return {name: lambda write=write: timed(write) for name, write in made.items()}  # type: ignore[misc]  # a lambda's default has no type

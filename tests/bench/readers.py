@@ -89,7 +89,7 @@ def main() -> int:
     return 0
 
 
-def _all(connection: Any, statement: str, parameters: tuple[str, ...]) -> object:  # noqa: ANN401 - of either driver
+def _all(connection: Any, statement: str, parameters: tuple[str, ...]) -> object:
     found = connection.execute(statement, parameters).fetchall()
     connection.rollback()  # PostgreSQL began a transaction; SQLite none
     if not found:

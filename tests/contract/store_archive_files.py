@@ -54,4 +54,4 @@ class ArchiveFileStore(StoreBase):
     def test_what_cannot_be_is_refused(self, conn: Connection, file: ArchiveFileRow, wrong: dict[str, object]) -> None:
         """An unknown state, a time that ends before it begins, a series or source that there is not."""
         with pytest.raises(IntegrityError), conn.begin_nested():
-            archive_files.put(conn, replace(file, **wrong))  # type: ignore[arg-type]
+            archive_files.put(conn, replace(file, **wrong))  # type: ignore[arg-type]  # what the table must refuse

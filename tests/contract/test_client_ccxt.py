@@ -78,7 +78,7 @@ class CcxtContract(ClientContract):
     exchange = ""
 
     @property
-    def market_id(self) -> str:  # type: ignore[override]
+    def market_id(self) -> str:  # type: ignore[override]  # a plain value in the contract
         """The exchange's own id of BTC/USDT."""
         return ID[self.exchange]
 
@@ -116,7 +116,7 @@ class TestKraken(CcxtContract):
         }
         return json.dumps({"error": [], "result": pairs}).encode()
 
-    def test_an_open_candle_is_passed_on(self, wire: WireServer, client: CcxtAPIClient) -> None:  # type: ignore[override]
+    def test_an_open_candle_is_passed_on(self, wire: WireServer, client: CcxtAPIClient) -> None:  # type: ignore[override]  # its own kind of client
         """Kraken has no end to ask for: its rows after the window are its way, and left out; the live one is not."""
         wire.answer(Reply(body=kraken_candles(START, 61)))
         now = CandleRequest(self.market_id, M1, START + 58 * MINUTE, START + 2 * HOUR)

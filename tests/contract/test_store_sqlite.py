@@ -39,7 +39,7 @@ class TestSQLiteStore(StoreContract):
         """The plan of `latest` searches the candles by key and scans none; that of `gaps` does not name them."""
         candles.insert(conn, btc.id, 1, candles_at(0))
         plans = {
-            view: [row[-1] for row in conn.execute(text(f"EXPLAIN QUERY PLAN SELECT * FROM {view}"))]  # noqa: S608
+            view: [row[-1] for row in conn.execute(text(f"EXPLAIN QUERY PLAN SELECT * FROM {view}"))]  # noqa: S608 - names of ours
             for view in ("latest", "gaps")
         }
         touching = [step for step in plans["latest"] if " c " in f"{step} " or " n " in f"{step} "]

@@ -49,7 +49,7 @@ class CommandLine(World):
         """A command, to its end."""
         return ended(self.start(*words, **environment))
 
-    def answer(self, *words: str) -> Any:  # noqa: ANN401 (any JSON)
+    def answer(self, *words: str) -> Any:
         """What a command that must succeed says with --json."""
         said = self.command("--json", *words)
         assert said.code == 0, said

@@ -122,7 +122,7 @@ def test_coverage_that_contradicts_itself_is_taken_back(world: World) -> None:
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_candles_of_another_source_are_not_counted_as_its_own(world: World, sparse: bool) -> None:  # noqa: FBT001 (a table's column)
+def test_candles_of_another_source_are_not_counted_as_its_own(world: World, sparse: bool) -> None:
     """Whoever put them there, coverage speaks for one source: named, taken back and asked for again, nothing else."""
     series, before = world.series("BTC/USDT", "1m"), world.coverage("BTC/USDT", "1m")
     strange = [Window(FIRST + at * MINUTE, FIRST + (at + 2) * MINUTE) for at in (100, 300)]

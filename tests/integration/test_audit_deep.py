@@ -74,7 +74,7 @@ def store(engine: Engine, folder: Path, symbol: str, names: dict[str, Window | N
                 coverage.Interval(w.start, w.end, "absent", 0, 1, "rest", "{}", 2, 0, 0)
                 for w in GapDetector(grid).missing(whole, runs)
             ]
-            coverage.cover(conn, series.id, known, lambda a, b, grid=grid: grid.count(Window(a, b)))  # type: ignore[misc]
+            coverage.cover(conn, series.id, known, lambda a, b, grid=grid: grid.count(Window(a, b)))  # type: ignore[misc]  # a lambda's default has no type
     return all_series
 
 
@@ -111,7 +111,7 @@ def test_deep_reads_in_bounded_parts(engine: Engine, shared_data: Path, monkeypa
     read, sizes = candles.read, list[int]()
 
     def watched(*asked: int) -> Rows:
-        rows = read(*asked)  # type: ignore[arg-type]
+        rows = read(*asked)  # type: ignore[arg-type]  # whatever it is called with
         sizes.append(len(rows))
         return rows
 

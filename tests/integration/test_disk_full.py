@@ -65,7 +65,7 @@ def run(world: World, disk: Path, out: Path, *, small: bool) -> subprocess.Compl
 @pytest.mark.parametrize(
     "small", [True, False] if may_mount() else [False], ids=lambda small: "disk" if small else "file"
 )
-def test_a_full_disk_loses_nothing(tmp_path: Path, small: bool) -> None:  # noqa: FBT001
+def test_a_full_disk_loses_nothing(tmp_path: Path, small: bool) -> None:
     """What was committed stays and is sound; with room the rest comes, equal to the oracle.
 
     A disk of a few MB where one can be made, and a file that may not grow: SQLite meets the end in other places.

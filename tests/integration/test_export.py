@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped] # noqa: TID253 (what readers have)
+import pandas as pd  # noqa: TID253 (what readers have)
 import pytest
 
 from fetcher.cli import main
@@ -65,7 +65,7 @@ def export(
     return run
 
 
-def read(line: CommandLine, name: str) -> Any:  # noqa: ANN401 (a frame; pandas has no types)
+def read(line: CommandLine, name: str) -> Any:
     """A file as its readers have it, by its ending, with open times as a column of ms."""
     frame = READERS[name.rpartition(".")[2]](line.folder / name).reset_index()
     frame["ms"] = pd.to_datetime(frame["open_time"], utc=True).dt.as_unit("ms").astype("int64")
@@ -152,8 +152,8 @@ def damaged(line: CommandLine) -> Iterator[tuple[int, int]]:
     kept = line.databases.keep(line.folder)
     hole, lost = parse_utc("2026-05-29T00:30Z"), parse_utc("2026-05-31T10:00Z")
     of = f"series_id = {line.series('BTC/USDT', '1m').id}"
-    line.change(f"DELETE FROM candles WHERE {of} AND open_time IN (:hole, :lost)", hole=hole, lost=lost)  # noqa: S608
-    cut = f"UPDATE coverage SET start_ms = :next, rows = rows - 31 WHERE {of} AND start_ms = :start"  # noqa: S608
+    line.change(f"DELETE FROM candles WHERE {of} AND open_time IN (:hole, :lost)", hole=hole, lost=lost)  # noqa: S608 - our own words
+    cut = f"UPDATE coverage SET start_ms = :next, rows = rows - 31 WHERE {of} AND start_ms = :start"  # noqa: S608 - the same
     line.change(cut, next=hole + MINUTE, start=FROM)
     yield hole, lost
     written = line.config_path.read_text(encoding="utf-8").replace(line.database_url, "{}")

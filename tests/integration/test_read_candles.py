@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd  # type: ignore[import-untyped] # noqa: TID253 (what readers have)
+import pandas as pd  # noqa: TID253 (what readers have)
 import pytest
 from sqlalchemy.exc import DBAPIError
 
@@ -56,7 +56,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def times(frame: Any) -> list[int]:  # noqa: ANN401 (a frame; pandas has no types)
+def times(frame: Any) -> list[int]:
     """Its open times, ms UTC."""
     found: list[int] = frame.index.as_unit("ms").astype("int64").tolist()
     return found
@@ -78,12 +78,12 @@ def test_a_frame_is_what_is_stored(line: CommandLine) -> None:
     "start",
     [
         "2026-05-30", "2026-05-30T02:00:00+02:00", date(2026, 5, 30), datetime(2026, 5, 30, tzinfo=UTC),
-        datetime(2026, 5, 30), pd.Timestamp("2026-05-30"), pd.Timestamp("2026-05-30", tz="UTC"),  # noqa: DTZ001
+        datetime(2026, 5, 30), pd.Timestamp("2026-05-30"), pd.Timestamp("2026-05-30", tz="UTC"),  # noqa: DTZ001 - as people have them
         parse_utc("2026-05-30"),
     ],
 )  # fmt: skip
 @ON_SQLITE  # what they mean is told before the database is asked
-def test_moments_as_people_have_them(line: CommandLine, start: Any) -> None:  # noqa: ANN401
+def test_moments_as_people_have_them(line: CommandLine, start: Any) -> None:
     """Texts, dates, moments of Python and pandas, ms: the same; the end is exclusive."""
     frame = read_candles("btc/usdt", "1m", start=start, end="2026-05-30T00:10", config=line.config_path)
     assert times(frame) == list(range(parse_utc("2026-05-30"), parse_utc("2026-05-30T00:10"), MINUTE))

@@ -40,7 +40,7 @@ def test_nothing_is_kept_in_a_session(tmp_path: Path, monkeypatch: pytest.Monkey
     transactions = count()
     opened = postgresql.open_postgresql
 
-    def forget(driver: Any, _record: object) -> None:  # noqa: ANN401 - psycopg's connection
+    def forget(driver: Any, _record: object) -> None:
         driver.autocommit = True
         left.update(text for (text,) in driver.execute(LEFT_BEHIND))
         if next(transactions) % 2:  # else the temporary table is there already, from whoever had the session before

@@ -50,9 +50,9 @@ def truth(name: str) -> VenueExchange:
     return VENUES[name](GeneratedMarket())
 
 
-def ccxt_exchange(sandbox: SandboxControl, name: str, exchange_id: str) -> Any:  # noqa: ANN401 - ccxt is untyped
+def ccxt_exchange(sandbox: SandboxControl, name: str, exchange_id: str) -> Any:
     """The library's own exchange, its hosts replaced, its clock the sandbox's."""
-    import ccxt  # type: ignore[import-untyped]
+    import ccxt
 
     settings = {"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}}
     exchange = getattr(ccxt, exchange_id)(settings)
@@ -131,9 +131,9 @@ def test_all_venues_see_the_same_market(sandbox: SandboxControl) -> None:
 
 
 @pytest.fixture
-def gecko(sandbox: SandboxControl) -> Any:  # noqa: ANN401 - pycoingecko is untyped
+def gecko(sandbox: SandboxControl) -> Any:
     """The library, its address replaced."""
-    from pycoingecko import CoinGeckoAPI  # type: ignore[import-untyped]
+    from pycoingecko import CoinGeckoAPI
 
     api = CoinGeckoAPI(retries=0)
     api.api_base_url = f"{sandbox.url}/coingecko/api/v3/"
@@ -143,7 +143,7 @@ def gecko(sandbox: SandboxControl) -> Any:  # noqa: ANN401 - pycoingecko is unty
 
 
 @pytest.mark.parametrize(("days", "step"), [(1, HOUR // 2), (7, 4 * HOUR), (30, 4 * HOUR), (90, 4 * DAY)])
-def test_coingecko_stamps_candles_with_their_close(gecko: Any, days: int, step: int) -> None:  # noqa: ANN401
+def test_coingecko_stamps_candles_with_their_close(gecko: Any, days: int, step: int) -> None:
     """The size follows the days; what is closed is the oracle's; the last is live, stamped when the answer was made."""
     rows = gecko.get_coin_ohlc_by_id("bitcoin", "usd", days)
     answered = parse_utc("2026-04-30T04:05")  # cached for up to 15 minutes
@@ -158,7 +158,7 @@ def test_coingecko_stamps_candles_with_their_close(gecko: Any, days: int, step: 
         assert len(oracle) == days * DAY // step
 
 
-def test_coingecko_lists_namesakes_and_charts_the_last_90_days(gecko: Any) -> None:  # noqa: ANN401
+def test_coingecko_lists_namesakes_and_charts_the_last_90_days(gecko: Any) -> None:
     """Several ids share a ticker; points of a chart lie off the grid and end now."""
     assert gecko.ping() == {"gecko_says": "(V3) To the Moon!"}
     ids = [coin["id"] for coin in gecko.get_coins_list() if coin["symbol"] == "eth"]
@@ -171,7 +171,7 @@ def test_coingecko_lists_namesakes_and_charts_the_last_90_days(gecko: Any) -> No
     assert all(volume > 0 for _, volume in chart["total_volumes"])
 
 
-def test_coingecko_refuses_in_its_three_ways(gecko: Any, sandbox: SandboxControl) -> None:  # noqa: ANN401
+def test_coingecko_refuses_in_its_three_ways(gecko: Any, sandbox: SandboxControl) -> None:
     """Unknown coin, too far back, too often: the plan is told by the key's header."""
     refused: list[tuple[Callable[[], Any], str]] = [
         (lambda: gecko.get_coin_ohlc_by_id("the-infinite-garden", "usd", 1), "coin not found"),
@@ -199,7 +199,7 @@ class Redirected(HTTPAdapter):
         super().__init__()
         self.base = base
 
-    def send(self, request: requests.PreparedRequest, *told: Any, **more: Any) -> requests.Response:  # noqa: ANN401
+    def send(self, request: requests.PreparedRequest, *told: Any, **more: Any) -> requests.Response:
         """The answer, which looks as if it came from where it was meant to."""
         meant = request.url or ""
         parts = urlsplit(meant)
@@ -210,16 +210,16 @@ class Redirected(HTTPAdapter):
 
 
 @pytest.fixture
-def history(sandbox: SandboxControl, tmp_path: Path) -> Any:  # noqa: ANN401 - yfinance is untyped
+def history(sandbox: SandboxControl, tmp_path: Path) -> Any:
     """`Ticker.history` of a fresh session and cache."""
-    import yfinance as yf  # type: ignore[import-untyped]
+    import yfinance as yf
 
     yf.set_tz_cache_location(str(tmp_path))
     session = requests.Session()
     session.trust_env = False
     session.mount("https://", Redirected(f"{sandbox.url}/yahoo"))
 
-    def ask(ticker: str, **window: Any) -> Any:  # noqa: ANN401
+    def ask(ticker: str, **window: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its own use of pandas
             asked = yf.Ticker(ticker, session=session)
@@ -233,7 +233,7 @@ def history(sandbox: SandboxControl, tmp_path: Path) -> Any:  # noqa: ANN401 - y
 @pytest.mark.parametrize(
     ("interval", "name", "days"), [("1m", "1m", 2), ("5m", "5m", 3), ("1h", "1h", 20), ("1d", "1d", 400)]
 )
-def test_yfinance_reads_what_yahoo_has(history: Any, interval: str, name: str, days: int) -> None:  # noqa: ANN401
+def test_yfinance_reads_what_yahoo_has(history: Any, interval: str, name: str, days: int) -> None:
     """Closed rows are the oracle's, null ones missing, volume in dollars; the live one comes last."""
     start = NOW // DAY * DAY - days * DAY
     frame = history("BTC-USD", start=start // 1000, end=NOW // 1000 + 1, interval=interval)
@@ -249,7 +249,7 @@ def test_yfinance_reads_what_yahoo_has(history: Any, interval: str, name: str, d
     assert (len(expected) < slots) == (timeframe.ms < DAY)
 
 
-def test_yahoo_refuses_as_yahoo_does(history: Any, sandbox: SandboxControl) -> None:  # noqa: ANN401
+def test_yahoo_refuses_as_yahoo_does(history: Any, sandbox: SandboxControl) -> None:
     """Unknown ticker, too far back, too long, nothing there; a number tells namesakes apart."""
     chart = f"{sandbox.url}/yahoo/v8/finance/chart/"
 

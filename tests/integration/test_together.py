@@ -267,7 +267,7 @@ def test_a_job_is_claimed_or_cancelled_or_retried(engine: Engine, pair: list[Ser
     with writing(engine) as conn:
         made = jobs.add(conn, [jobs.NewJob(pair[0].id, "gap", T0, T0 + 1, 1, n % 2) for n in range(20)], NOW + round_)
 
-    def within(do: Callable[..., Any], *words: object) -> Any:  # noqa: ANN401 - what it says
+    def within(do: Callable[..., Any], *words: object) -> Any:
         with writing(engine) as conn:
             return do(conn, *words)
 

@@ -33,7 +33,7 @@ RESTS = EndpointState("okx https://okx.example", "okx", RESTING, "okx answered 4
 KEY = "coingecko answered 401 (10002): missing; the key is missing; set api_key_env and plan"
 
 
-def place(timeframe: str = "1m", **more: Any) -> Standing:  # noqa: ANN401 (fields of Standing)
+def place(timeframe: str = "1m", **more: Any) -> Standing:
     """A series that lacks nothing, and more."""
     series = Series(1, "BTC/USDT", Timeframe(timeframe), NOW - 30 * DAY, ("okx",), None, None, NOW)
     known: dict[str, Any] = {
@@ -44,7 +44,7 @@ def place(timeframe: str = "1m", **more: Any) -> Standing:  # noqa: ANN401 (fiel
     return Standing(**known | more)
 
 
-def vitals(*places: Standing, endpoints: tuple[EndpointState, ...] = (WELL,), **more: Any) -> Vitals:  # noqa: ANN401
+def vitals(*places: Standing, endpoints: tuple[EndpointState, ...] = (WELL,), **more: Any) -> Vitals:
     """Vitals at NOW of these series."""
     known: dict[str, Any] = {
         "now_ms": NOW, "series": places or (place(),), "endpoints": endpoints, "jobs": {}, "oldest_job_ms": None,
@@ -165,7 +165,7 @@ def test_the_machine_tells_of_its_disk_and_its_environment() -> None:
     assert findings[1].message == "the disk of the database on box is nearly full: 1,000 MB are free"
 
 
-def test_the_disks_are_those_of_the_database_and_the_log(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+def test_the_disks_are_those_of_the_database_and_the_log(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log on the same disk is not named again; a terminal, a pipe and a server's database are no disk."""
     with (tmp_path / "log").open("w") as log:
         monkeypatch.setattr("fetcher.observe.alerts.disks._STDERR", log.fileno())

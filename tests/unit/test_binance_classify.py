@@ -131,7 +131,7 @@ def test_a_rest_ends_when_the_exchange_says(record: HttpRecord, until: int) -> N
 
 
 @pytest.mark.parametrize(("status", "whole_pool"), [(429, True), (418, True), (403, False), (451, False)])
-def test_a_limit_rests_the_address_and_a_refusal_the_host_alone(status: int, whole_pool: bool) -> None:  # noqa: FBT001
+def test_a_limit_rests_the_address_and_a_refusal_the_host_alone(status: int, whole_pool: bool) -> None:
     """Weight is counted per address of ours; a firewall or a country bars one host."""
     found = sort(answer(status))
     assert isinstance(found, RateLimited)

@@ -109,7 +109,7 @@ def test_an_error_without_words_is_a_bad_payload() -> None:
         (403, {"Retry_After": "5"}, 5_000, False),
     ],
 )
-def test_rests_end_by_our_clock(status: int, headers: dict[str, str], rest: int, whole_pool: bool) -> None:  # noqa: FBT001
+def test_rests_end_by_our_clock(status: int, headers: dict[str, str], rest: int, whole_pool: bool) -> None:
     """As long as was asked for, else as such a refusal lasts; who is shut out of one host may try another."""
     error = sort(answer(status, b"", **headers))
     assert isinstance(error, RateLimited)

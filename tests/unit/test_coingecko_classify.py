@@ -108,7 +108,7 @@ def test_each_answer_is_sorted_by_what_to_do_next(status: int, body: object, kin
         (answer(451), 3600, False),
     ],
 )
-def test_a_rest_ends_when_it_says(record: HttpRecord, seconds: int, whole_pool: bool) -> None:  # noqa: FBT001
+def test_a_rest_ends_when_it_says(record: HttpRecord, seconds: int, whole_pool: bool) -> None:
     """A limit rests all behind our address, a closed door one host."""
     found = sort(record)
     assert isinstance(found, RateLimited)

@@ -162,7 +162,7 @@ def test_switching_to_wal_waits_for_a_writer(tmp_path: Path) -> None:
             def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
                 if sql == "BEGIN IMMEDIATE":
                     writer.execute("COMMIT")
-                return super().execute(sql, *parameters)  # type: ignore[arg-type]
+                return super().execute(sql, *parameters)  # type: ignore[arg-type]  # passed on as they came
 
         with closing(sqlite3.connect(path, isolation_level=None, factory=UntilWeWait)) as ours:
             use_wal(ours)

@@ -118,7 +118,7 @@ def test_forgetting_frees_a_window_alone(engine: Engine) -> None:
     [("1m", 1, True), ("1m", 20, True), ("1m", 21, False), ("1h", 20, True), ("4h", 6, True), ("4h", 7, False),
      ("1d", 1, True), ("1d", 2, False)],
 )  # fmt: skip
-def test_a_run_is_quiet_while_it_is_short(timeframe: str, slots: int, quiet: bool) -> None:  # noqa: FBT001 (a table's column)
+def test_a_run_is_quiet_while_it_is_short(timeframe: str, slots: int, quiet: bool) -> None:
     """Twenty slots, and no more than a day of them."""
     frame = Timeframe(timeframe)
     assert is_quiet(Window(0, slots * frame.ms), frame.grid()) is quiet

@@ -39,7 +39,7 @@ def look(*minutes: int, refused: tuple[Refused, ...] = ()) -> Look:
         ),
     ],
 )
-def test_an_answer_with_anything_inside_the_hole_says_nothing_of_absence(answer: Look, settles: bool) -> None:  # noqa: FBT001 (a table's column)
+def test_an_answer_with_anything_inside_the_hole_says_nothing_of_absence(answer: Look, settles: bool) -> None:
     """A candle that came, or that came broken, is there: only its clean absence counts as an answer."""
     assert answer.settles(HOLE) is settles
 

@@ -172,7 +172,7 @@ def test_a_strangers_words_stay_inside_their_quotes() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_names_follow_prometheus_conventions(metric: Any) -> None:  # noqa: ANN401 (a Metric)
+def test_names_follow_prometheus_conventions(metric: Any) -> None:
     """A prefix of our own, snake case, base units, and labels that Prometheus does not set itself."""
     assert re.fullmatch(r"fetcher(_[a-z]+)+", metric.name)
     assert not re.search(r"_(ms|milliseconds|minutes|hours|percent)(_|$)", metric.name)

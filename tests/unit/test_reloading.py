@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MARKET = {"symbols": ["BTC/USDT"], "timeframes": ["1m"], "start": "2024-01-01", "sources": ["binance"]}
 
 
-def config(**changed: Any) -> Config:  # noqa: ANN401 (any section)
+def config(**changed: Any) -> Config:
     """A small configuration with some of it changed."""
     return Config.model_validate({"sources": {"binance": {"client": "binance"}}, "markets": [MARKET]} | changed)
 

@@ -144,7 +144,7 @@ def filled_in(
     st.sampled_from(TIMEFRAMES), st.lists(st.sampled_from([STORED, EMPTY, EMPTY, MISSING]), min_size=1, max_size=40),
     st.integers(0, 2**32), st.booleans(), st.integers(1, 40),
 )  # fmt: skip
-def test_empty_slots_are_filled(timeframe: str, kinds: list[int], seed: int, before: bool, at_once: int) -> None:  # noqa: FBT001 - drawn
+def test_empty_slots_are_filled(timeframe: str, kinds: list[int], seed: int, before: bool, at_once: int) -> None:
     """Slot for slot as by hand, in parts of any size; rows that were there are as they were."""
     grid = Timeframe(timeframe).grid(T0)
     window = Window(grid.ceil(T0), grid.advance(grid.ceil(T0), len(kinds)))

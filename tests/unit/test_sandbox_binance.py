@@ -175,7 +175,7 @@ def test_kept_pages_are_bounded_and_the_latest_used() -> None:
     exchange = BinanceExchange(GeneratedMarket(), WeightLimit(), kept_pages=2)
     for hour in (0, 1, 0, 2):
         klines(exchange, startTime=DAY_1 + hour * HOUR, limit=1)
-    kept = [asked.span.start for asked, _ in exchange._pages]  # type: ignore[attr-defined]
+    kept = [asked.span.start for asked, _ in exchange._pages]  # type: ignore[attr-defined]  # the kind that keeps pages
     assert kept == [DAY_1, DAY_1 + 2 * HOUR]
 
 

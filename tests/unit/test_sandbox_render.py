@@ -44,7 +44,7 @@ def test_no_rows_are_an_empty_list() -> None:
 
 
 @pytest.mark.parametrize(("micros", "times"), [(False, b"[[1000000000000,"), (True, b"[[1000000000000000,")])
-def test_times_come_in_ms_or_us(micros: bool, times: bytes) -> None:  # noqa: FBT001 - the parameter under test
+def test_times_come_in_ms_or_us(micros: bool, times: bytes) -> None:
     """A close time in us ends in 999999, one us before the next open."""
     truth = np.zeros(1, dtype=TRUTH)
     truth["slot"], truth["end"] = 10**12, 10**12 + 59_999

@@ -22,7 +22,7 @@ NOW = parse_utc(CLOCK)
 OKX = "/okx/api/v5/market/candles"
 
 
-def body(answer: Answer) -> Any:  # noqa: ANN401 - any JSON
+def body(answer: Answer) -> Any:
     """What the answer says."""
     return json.loads(answer.body)
 
@@ -82,7 +82,7 @@ def test_a_venues_settings_go_back_as_they_came_and_bad_ones_are_named() -> None
         {"venues": {"okx": {"faults": {"reset": 0.5}, "down": ["2026-01-01/2026-01-02"], "limit": "5/1s"}}}
     )
     told = sandbox.config()
-    assert told["venues"]["okx"]["limit"] == "5/1s"  # type: ignore[index]
+    assert told["venues"]["okx"]["limit"] == "5/1s"  # type: ignore[index]  # JSON
     sandbox.configure({"venues": told["venues"]})
     assert sandbox.config()["venues"] == told["venues"]
     for wrong, says in (

@@ -45,7 +45,7 @@ def ask(name: str, path: str, query: Mapping[str, str], now_ms: int = NOW, **hea
     return VENUES[name](GeneratedMarket()).answer(path, query, headers, now_ms)
 
 
-def body(answer: Answer) -> Any:  # noqa: ANN401 - any JSON
+def body(answer: Answer) -> Any:
     """What the answer says."""
     return json.loads(answer.body)
 

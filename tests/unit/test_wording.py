@@ -32,6 +32,6 @@ def test_a_long_list_is_cut() -> None:
         ("it rests until 2026-06-01T12:00:00Z: 429", "it rests until 2026-06-01T12:00:00Z: 418", False),
     ],
 )
-def test_moments_make_no_other_sentence(one: str, other: str, same: bool) -> None:  # noqa: FBT001 (a table's column)
+def test_moments_make_no_other_sentence(one: str, other: str, same: bool) -> None:
     """Ours and those that an exchange writes in ms; everything else does."""
     assert (timeless(one) == timeless(other)) is same

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LONGEST_WORDS = 200  # of a stranger
 _SHOWN = 5  # of one kind; the others are counted
-_MARKS = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'", "@": "(at)", "*": "+"})  # noqa: RUF001
+_MARKS = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'", "@": "(at)", "*": "+"})  # noqa: RUF001 - look-alikes, on purpose
 _ORDER = (Turn.BEGUN, Turn.WORSE, Turn.STILL, Turn.OVER, Turn.PASSED)
 
 
