@@ -5,7 +5,7 @@ from __future__ import annotations
 _ARGUMENTS = "integration/test_cli_errors.py::test_a_mistake_gets_one_sentence"
 _CONFIGURED = "integration/test_cli_errors.py::test_a_bad_configuration_gets_one_sentence"
 _STAGED = "unit/test_staged_errors.py"
-_WORDS = "unit/test_cli_words.py"
+_EDGE = "unit/test_cli_edge.py"
 _MARKET = "unit/test_config.py::test_a_markets_mistakes_are_named_by_key"
 _SOURCE = "unit/test_config.py::test_a_sources_mistakes_are_named_by_key"
 _FILE = "unit/test_config.py::test_a_files_mistakes_are_one_sentence"
@@ -34,10 +34,10 @@ _NO_CANDLE = f"{_RELEASE}::test_what_can_be_no_candle_is_refused"
 
 TESTS: dict[str, tuple[str, ...]] = {
     "locked": ("integration/test_cli_running.py::test_a_second_run_leaves_the_work_to_the_first",),
-    "interrupted": (f"{_WORDS}::test_machines_are_told_of_errors_too[interrupted]",),
-    "unexpected": (f"{_WORDS}::test_an_unexpected_error_says_how_to_learn_more",),
+    "interrupted": (f"{_EDGE}::test_machines_are_told_of_errors_too[interrupted]",),
+    "unexpected": (f"{_EDGE}::test_an_unexpected_error_says_how_to_learn_more",),
     "answer-unwritten": ("integration/test_cli_reading.py::test_an_answer_that_cannot_be_written_is_one_sentence",),
-    "file-unusable": (f"{_WORDS}::test_machines_are_told_of_errors_too[a file]",),
+    "file-unusable": (f"{_EDGE}::test_machines_are_told_of_errors_too[a file]",),
     "usage": (f"{_ARGUMENTS}[unknown command]", f"{_ARGUMENTS}[unknown option]", f"{_ARGUMENTS}[missing argument]"),
     "daemon-command": ("integration/test_daemon.py::test_it_goes_without_a_command",),
     "no-such-series": (f"{_ARGUMENTS}[symbol not configured]", f"{_ARGUMENTS}[timeframe not configured]"),

@@ -1,22 +1,17 @@
-"""The command line's pure parts: how a series stands, costs of a plan, endpoints in words, exit codes, options."""
+"""The command line's pure parts: how a series stands, costs of a plan, endpoints and steps in words."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
-import typer
 
 from db.endpoints import EndpointRow
-from db.errors import DatabaseProblem, DatabaseUnusable
 from db.intervals import Interval
 from db.jobs import JobRow
 from db.state import RunRow
 from fetcher.cli.daemon import in_words
-from fetcher.cli.edge import answer, exit_code, sentence
 from fetcher.cli.gaps import reasons
-from fetcher.cli.lazy import hoisted
 from fetcher.cli.plan import Pace, cost, total
 from fetcher.cli.show import plain, put_table, utc
 from fetcher.cli.status import percent, why
@@ -26,7 +21,6 @@ from fetcher.clock import Clock
 from fetcher.config import Config
 from fetcher.daemon import StepResult, Tally
 from fetcher.endpoints import endpoint_states, unreachable
-from fetcher.errors import ConfigError, RunLocked, SourceDown, Stopped
 from fetcher.model import DAY, HOUR, MINUTE, Series, Timeframe, Window
 from fetcher.planner import PlannedJob
 from fetcher.results import RunResult, SeriesResult
@@ -274,94 +268,6 @@ def test_a_reason_is_told_once() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (ConfigError("bad"), 2),
-        (RunLocked("busy"), 75),
-        (SourceDown("gone"), 1),
-        (DatabaseProblem("database x cannot be written"), 1),
-        (DatabaseUnusable("database_url names no file"), 2),
-        (DatabaseUnusable("database x is newer than this program"), 2),
-        (DatabaseProblem("database database_url.db is kept locked by another process"), 1),
-        (DatabaseProblem("folder /x cannot be created: Permission denied"), 1),
-        (OSError(28, "No space left on device"), 1),
-        (ZeroDivisionError("division by zero"), 1),
-    ],
-)
-def test_each_error_has_its_exit_code(error: Exception, code: int) -> None:
-    """What configuration or arguments must mend is 2, the run lock 75, everything else 1; each is one line."""
-    assert exit_code(error) == code
-    assert "\n" not in sentence(error)
-
-
-@pytest.mark.parametrize(
-    ("error", "words", "shown"),
-    [
-        (ZeroDivisionError("x"), ["status", "-v"], True),
-        (ZeroDivisionError("x"), ["status"], False),
-        (ConfigError("bad"), ["-v"], False),
-    ],
-)
-def test_tracebacks_are_for_who_asks(
-    error: Exception, words: list[str], *, shown: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With -v an unexpected error shows where it happened; a mistake of the user's never does."""
-
-    def fail() -> None:
-        raise error
-
-    assert answer(fail, words) == exit_code(error)
-    assert ("Traceback" in capsys.readouterr().err) == shown
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (RunLocked("busy"), {"error": "busy", "exit_code": 75}),
-        (ConfigError("bad"), {"error": "bad", "exit_code": 2}),
-        (OSError(28, "No space left"), {"error": "the answer cannot be written: No space left", "exit_code": 1}),
-        pytest.param(
-            PermissionError(13, "Permission denied", "/root/market.db"),
-            {"error": "the file /root/market.db cannot be used: Permission denied", "exit_code": 1},
-            id="a file",
-        ),
-        (KeyboardInterrupt(), {"error": "interrupted", "exit_code": 130}),
-    ],
-)
-def test_machines_are_told_of_errors_too(
-    error: BaseException, said: dict[str, object], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With --json an error is one object on stdout beside its sentence on stderr; without, stdout stays empty."""
-
-    def fail() -> None:
-        raise error
-
-    assert answer(fail, ["status", "--json"]) == said["exit_code"]
-    told = capsys.readouterr()
-    assert json.loads(told.out) == said
-    assert told.err == f"fetcher: {said['error']}\n"
-    answer(fail, ["db", "backup", "--", "--json"])
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), Stopped("while waiting for request weight")])
-def test_an_interrupt_is_told_through_the_library_of_commands_too(
-    error: BaseException, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Typer turns Ctrl-C into its exit code alone; where a command asks sources, the signal ends their waiting."""
-    interrupted = typer.Typer(add_completion=False)
-
-    @interrupted.command()
-    def wait() -> None:
-        raise error
-
-    assert answer(lambda: typer.main.get_command(interrupted).main([], standalone_mode=False), ["--json"]) == 130
-    told = capsys.readouterr()
-    assert json.loads(told.out) == {"error": "interrupted", "exit_code": 130}
-    assert told.err == "fetcher: interrupted\n"
-
-
 def test_a_long_table_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """Numbers stand right, texts left, wide characters take two places, and thousands of rows take no time."""
     put_table(["#id", "symbol", "why"], [(1, "币安/USDT", "a"), (1000, "BTC/USDT", None)])
@@ -379,29 +285,6 @@ def test_a_step_says_what_is_left(missing: int, queued: int, words: str) -> None
     result = RunResult((SeriesResult(SERIES, missing, queued, 0, None),))
     step = StepResult(0, 9.6, worked=True, tally=Tally(put_back=2), result=result)
     assert in_words(step) == f"2 jobs put back in 9.6 s; {words}"
-
-
-def test_an_unexpected_error_says_how_to_learn_more() -> None:
-    """Nobody is shown a traceback unasked."""
-    assert sentence(ZeroDivisionError("x\ny")) == (
-        "unexpected ZeroDivisionError: x y; run it again with -v for the traceback"
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "moved"),
-    [
-        (["status", "--json"], ["--json", "status"]),
-        (["gaps", "--config", "a.yaml", "-v", "--absent"], ["--config", "a.yaml", "-v", "gaps", "--absent"]),
-        (["gaps", "--config=a.yaml"], ["--config=a.yaml", "gaps"]),
-        (["status", "--config"], ["--config", "status"]),
-        (["db", "backup", "--", "--json"], ["db", "backup", "--", "--json"]),
-        ([], []),
-    ],
-)
-def test_general_options_may_stand_anywhere(words: list[str], moved: list[str]) -> None:
-    """They are moved before the command, with their value; what follows -- stays."""
-    assert hoisted(words) == moved
 
 
 def test_times_and_strangers_words_are_plain() -> None:
