@@ -47,8 +47,8 @@ def backfill(
 ) -> int:
     """Fetch what is missing of a date range, to the end.
 
-    There is no time budget, and a bare run may work beside it: nothing is fetched twice. --symbol and --timeframe may
-    be given several times.
+    There is no time budget, and a bare run may work beside it: nothing is fetched twice, and what that has begun is
+    waited for. --symbol and --timeframe may be given several times.
 
     Example: python -m fetcher backfill --symbol BTC/USDT --timeframe 1m --from 2020-01-01 --to 2024-01-01 --plan
     """
