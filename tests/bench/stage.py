@@ -54,7 +54,7 @@ class Stage:
         return self.fetcher("-q", "backfill", "--from", start, "--to", end)
 
     def bare(self, url: str, zips: Sequence[str]) -> Ran:
-        """The least that a process must do for these files, into an empty database: see bare.py."""
+        """Fetch and insert these files into an empty database, without anything else: see bare.py."""
         self.place.empty()
         self.place.settle()
         return run("-m", "tests.bench.bare", url, self.place.url, ",".join(zips))
