@@ -106,6 +106,17 @@ def test_what_python_alone_takes_for_a_number_is_none(cell: str) -> None:
 
 
 @settings(deadline=None)
+@given(st.integers(0, 11), st.text('0123456789.-+eE xnaif,\n\r\t"/', max_size=24))
+def test_both_ways_agree_on_any_cell(place: int, cell: str) -> None:
+    """The fast way may give up, but never reads another number, nor what the slow way refuses."""
+    cells = line(0).rstrip().split(",")
+    cells[place] = cell
+    text = (line(1) + ",".join(cells) + "\n" + line(2)).encode()
+    fast, slow = _read_columns(text), _read_lines(text)
+    assert fast is None or (slow.spoiled == () and fast.tobytes() == slow.rows.tobytes())
+
+
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**17), min_size=9, max_size=9), st.integers(0, 10**9))
 def test_any_decimal_is_the_double_that_its_text_means(units: list[int], trades: int) -> None:
     """Also those too long for a double: they are read from their text."""
