@@ -146,7 +146,8 @@ class ArchiveReader:
     def _sound(
         self, series: Series, source: str, windows: Sequence[Window], wire: WirePage, file: Fetched, note: FileNote
     ) -> Page:
-        rows = wire.rows[_inside(wire.rows, windows)]
+        inside = _inside(wire.rows, windows)
+        rows = wire.rows if inside.all() else wire.rows[inside]
         hull = Window(windows[0].start, windows[-1].end)
         verdict = self._validator.check(replace(wire, rows=rows), series.grid, hull, file.proven_ms)
         # what opens between the slots needs a second answer: the API gives both

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of mallopt(3)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of mallopt(3)
 _ARENAS = 2
+_KEPT_FREE = 16_000_000  # bytes at the top of a heap: taken from the system anew, each page costs a fault
 _MAPPED_FROM = 2_000_000  # bytes; a fixed bound: by itself glibc raises it to what was freed last
 
 
@@ -18,4 +19,5 @@ def keep_flat() -> None:
     with contextlib.suppress(OSError, AttributeError):
         adjust = ctypes.CDLL(None).mallopt
         adjust(_M_ARENA_MAX, _ARENAS)
+        adjust(_M_TRIM_THRESHOLD, _KEPT_FREE)
         adjust(_M_MMAP_THRESHOLD, _MAPPED_FROM)
