@@ -113,6 +113,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield conn
 
 
+def bring_in_log(engine: Engine) -> None:
+    """Have SQLite's log copied into its file, which else is done while somebody waits; PostgreSQL does so by itself."""
+    if engine.dialect.name == "sqlite":
+        sqlite.bring_in_log(engine)
+
+
 @contextmanager
 def rebuilding(engine: Engine) -> Iterator[Connection]:
     """`writing` for a change of schema: SQLite's foreign keys are off inside, so that tables can be rebuilt.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from db import candles, coverage, jobs, quarantine
-from db.engine import reading, writing
+from db.engine import bring_in_log, reading, writing
 from db.locks import alone, series_lock
 from db.retrying import retried
 from db.revisions import keep_revisions
@@ -66,6 +66,10 @@ class Storage:
                 if not missing:
                     jobs.finish(connection, job.job_id, now_ms)
         return stored
+
+    def bring_in_log(self) -> None:
+        """See `db.engine`; whatever fails here is met by the next commit, too."""
+        bring_in_log(self._engine)
 
     @retried
     def missing(

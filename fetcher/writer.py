@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 COMMIT_ROWS = 20_000
 WAITING_ROWS = 200_000  # of finished pages held in memory, some 20 MB; fetchers wait beyond that
+LOG_ROWS = 100_000  # some 10 MB of SQLite's log, copied into the file beside the next commits
 
 
 class OpenJob:
@@ -121,6 +123,8 @@ class Writer:
         self._room = Condition()
         self._rows = 0  # that wait
         self._thread = Thread(target=self._run, name="writer", daemon=True)
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="log")
+        self._in_log = 0  # rows committed since it was last copied
         self.error: Exception | None = None
 
     def start(self) -> None:
@@ -138,6 +142,7 @@ class Writer:
         """Commit what waits, then end."""
         self._waiting.put(None)
         self._thread.join()
+        self._beside.shutdown(cancel_futures=True)
 
     def _run(self) -> None:
         more = True
@@ -185,3 +190,7 @@ class Writer:
             return
         ended = tuple(job for job in jobs.values() if job.settled(pages_here[job.id]))
         self._tell(Committed(tuple(group), stored, ended))
+        self._in_log += stored.new + stored.changed
+        if self._in_log >= LOG_ROWS:
+            self._in_log = 0
+            self._beside.submit(self._storage.bring_in_log)

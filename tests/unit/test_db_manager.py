@@ -309,9 +309,10 @@ def test_check_finds_a_damaged_file(database: DatabaseManager, engine: Engine, p
     with closing(sqlite3.connect(path, isolation_level=None)) as conn:
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         [page] = conn.execute("SELECT rootpage FROM sqlite_master WHERE name = 'candles'").fetchone()
+        [size] = conn.execute("PRAGMA page_size").fetchone()
     with path.open("r+b") as file:
-        file.seek((page - 1) * 4096)
-        file.write(b"\xff" * 4096)
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
     problems = " ".join(database.check())
     assert "damaged" in problems
 

@@ -41,7 +41,6 @@ database_url: sqlite:///market.db
 sources: {binance: {client: binance, base_urls: ['http://127.0.0.1:9'], archive_url: null}}
 markets: [{symbols: [BTC/USDT], timeframes: [1h], start: 2026-05-01, sources: [binance]}]
 """
-PAGE_BYTES = 4096
 
 
 @pytest.fixture
@@ -53,10 +52,11 @@ def damaged(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
     with closing(sqlite3.connect(tmp_path / "market.db", isolation_level=None)) as conn:
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [size] = conn.execute("PRAGMA page_size").fetchone()
         [page] = conn.execute("SELECT rootpage FROM sqlite_master WHERE name = 'series'").fetchone()
     with (tmp_path / "market.db").open("r+b") as file:
-        file.seek((page - 1) * PAGE_BYTES)
-        file.write(b"\xff" * PAGE_BYTES)
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
     engine = open_engine(url)
     yield engine
     engine.dispose()
