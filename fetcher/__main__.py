@@ -6,7 +6,7 @@ import signal
 import sys
 
 # What a start loads is no garbage: looking for some in it again and again was an eighth of every cron start.
-gc.set_threshold(100_000, 20, 100)
+gc.set_threshold(250_000, 20, 100)
 
 # numpy would start a thread per core for linear algebra that is never done here: 0.05 s of every cron start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

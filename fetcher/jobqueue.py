@@ -174,6 +174,10 @@ class JobQueue:
                 jobs.fail(connection, job_id, error or "", now, owner=self._owner)
             else:
                 jobs.requeue(connection, job_id, not_before, error, now, attempts=attempts, owner=self._owner)
+        self.ended(job_id)
+
+    def ended(self, job_id: int) -> None:
+        """Hold a job no more that is written down as done already."""
         self._held.discard(job_id)
 
     @retried

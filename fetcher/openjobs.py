@@ -59,7 +59,10 @@ class OpenJobs:
             return []  # goes back to the queue as it is
         if job.error is not None:
             self._give_back(job, job.error)
-        elif missing == [] or (job.row.kind == RECHECK and job.answered):
+        elif missing == []:
+            self._jobs.ended(job.id)
+            self._left(job, "done", None)
+        elif job.row.kind == RECHECK and job.answered:
             self._end(job, "done", None)
         elif job.row.kind == RECHECK:
             self._give_back(job, _inconclusive(job))
@@ -116,6 +119,9 @@ class OpenJobs:
         self, job: OpenJob, status: str, error: str | None, *, not_before: int = 0, attempts: int | None = None
     ) -> None:
         self._jobs.end(job.id, status, error, not_before=not_before, attempts=attempts)
+        self._left(job, status, error)
+
+    def _left(self, job: OpenJob, status: str, error: str | None) -> None:
         self._open.pop(job.id, None)
         self._tell(JobEnded(job.id, job.row.kind, str(job.series), job.row.start_ms, job.row.end_ms, status, error))
 
