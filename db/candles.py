@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from sqlalchemy import bindparam, delete, func, select
 
-from db import copying
+from db import copying, images
 from db.schema import candles
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ UNKNOWN_COUNT = -1
 # executemany.
 _CELLS = ("series_id", *COLUMNS, "source_id")
 _ROWS_PER_STATEMENT = 200
+_ROWS_OF_AN_IMAGE = 5_000
+_REPLACE = f"ON CONFLICT (series_id, open_time) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in _CELLS[2:])}"
 _EXACT = 2**53  # up to here a double is a whole number, as all are read by way of doubles
 
 _c = candles.c
@@ -140,12 +142,13 @@ def _to_array(cells: np.ndarray[tuple[int, int], np.dtype[np.float64]], dtype: n
 
 
 def _insert_sqlite(conn: Connection, series_id: int, source_id: int, rows: Rows) -> None:
-    """Multi-row VALUES on the raw driver; the driver stores NaN as NULL by itself.
-
-    All cells go as doubles, which costs half of what a tuple a row does: SQLite turns those of the integer columns back
-    into integers, exactly, since no time in ms and no count of trades comes near 2⁵³.
-    """
+    """Many rows as an image, few as parameters, on the raw driver; either way NaN is stored as NULL by itself."""
     execute: Any = getattr(conn.connection.driver_connection, "execute")  # noqa: B009 - typed per driver
+    if len(rows) >= _ROWS_OF_AN_IMAGE and images.can_attach(conn, rows):
+        execute(_sqlite_copy(images.attach(conn, rows)), (series_id, source_id))
+        return
+    # All cells go as doubles, which costs half of what a tuple a row does: SQLite turns those of the integer columns
+    # back into integers, exactly, since no time in ms and no count of trades comes near 2⁵³.
     cells = np.empty((_ROWS_PER_STATEMENT, len(_CELLS)))  # filled again and again: it fits the processor's cache
     cells[:, 0], cells[:, -1] = series_id, source_id
     trades = cells[:, _CELLS.index("trades")]
@@ -157,11 +160,22 @@ def _insert_sqlite(conn: Connection, series_id: int, source_id: int, rows: Rows)
         execute(_sqlite_upsert(len(chunk)), cells[: len(chunk)].ravel().tolist())
 
 
+@lru_cache(maxsize=16)
+def _sqlite_copy(table: str) -> str:
+    """The statement that copies an image, whose series and source are bound."""
+    columns = ", ".join(COLUMNS)
+    values = columns.replace("trades", f"nullif(trades, {UNKNOWN_COUNT})")
+    return (
+        f"INSERT INTO candles (series_id, {columns}, source_id) SELECT ?, {values}, ? FROM {table} WHERE true "  # noqa: S608 - names of ours only
+        f"{_REPLACE}"
+    )
+
+
 @lru_cache(maxsize=_ROWS_PER_STATEMENT)
 def _sqlite_upsert(rows: int) -> str:
     """The statement for so many rows. No `?1`: to compile numbered ones takes time by the square of their number."""
     line = f"({','.join('?' * len(_CELLS))})"
     return (
         f"INSERT INTO candles ({', '.join(_CELLS)}) VALUES {','.join([line] * rows)} "  # noqa: S608 - names of ours only
-        f"ON CONFLICT (series_id, open_time) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in _CELLS[2:])}"
+        f"{_REPLACE}"
     )

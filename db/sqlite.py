@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from db import images
 from db.errors import TABLE_GONE, DatabaseProblem, DatabaseUnusable, TableGone
 from db.fairness import FairLock
 
@@ -70,6 +71,7 @@ def open_sqlite(url: URL, busy_seconds: float) -> Engine:
     engine.update_execution_options(turns=FairLock(busy_seconds))
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "checkin", images.detach)
     return engine
 
 
