@@ -191,6 +191,6 @@ class Writer:
         ended = tuple(job for job in jobs.values() if job.settled(pages_here[job.id]))
         self._tell(Committed(tuple(group), stored, ended))
         self._in_log += stored.new + stored.changed
-        if self._in_log >= LOG_ROWS:
+        if self._in_log >= LOG_ROWS and not self._waiting.empty():  # at the end the database does it anyway
             self._in_log = 0
             self._beside.submit(self._storage.bring_in_log)

@@ -52,10 +52,10 @@ def _whole_lines(parts: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes cut behind line ends; a last line that lacks its end gets one."""
     rest = b""
     for part in parts:
-        head, end, tail = part.rpartition(b"\n")
-        if end:
-            yield rest + head + end
-            rest = tail
+        cut = part.rfind(b"\n") + 1
+        if cut:
+            yield b"".join((rest, memoryview(part)[:cut]))
+            rest = part[cut:]
         else:
             rest += part
     if rest:
