@@ -10,7 +10,6 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import import_module
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,7 +22,7 @@ from fetcher.filenotes import MISSING, READ, SUSPECT, FileNote
 from fetcher.model import CandleBatch, Window, empty_rows
 from fetcher.page import Page
 from fetcher.periods import DAILY
-from fetcher.routes import Offer, cheapest
+from fetcher.routes import Offer
 from fetcher.validation import Refused
 from fetcher.wire import excerpt
 
@@ -104,12 +103,6 @@ class ArchiveReader:
             page_cost=self._router.page_cost(source),
             spent=spent,
         )
-
-    def get_ready(self, series: Series, window: Window) -> None:
-        """Load what files are read by, meanwhile, where one will be asked for; nothing where that is loaded."""
-        offer = self.offer(series)
-        if offer is not None and cheapest([window], series.grid, offer).files:
-            self._beside.submit(import_module, "pyarrow.csv")
 
     def page(self, series: Series, period: Period, windows: Sequence[Window]) -> Page:
         """The candles that a file has of some windows (ascending) of its period, judged, with what is noted of it.

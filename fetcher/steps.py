@@ -58,7 +58,6 @@ class JobSteps:
     def first(self, job: OpenJob) -> list[Task]:
         """What a job needs first: its market's listing date, the pages that are missing, or a second look."""
         if job.series.listed_ms is None and not job.goes_on_unlisted:
-            self._archive.get_ready(job.series, job.window)
             return [Task(job, LEARN, (job.window,))]
         job.narrow(self._jobs.wanted(job.series))
         if job.row.kind == RECHECK:
