@@ -6,9 +6,10 @@ writes them back holds `ALERTS` of db/locks.py.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 
 from db.dialect import upsert
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 _m = alert_messages.c
 
 
-@dataclass(frozen=True, slots=True)
-class AlertRow:
+class AlertRow(Struct, frozen=True):
     """One alert as stored: what it says, and how far people know of it.
 
     `since_ms` … `gone_ms`: when it was first seen, and since when it is not any more (None: it is there). `sent_ms`:
@@ -46,8 +46,7 @@ class AlertRow:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A message for one target: not to be sent before `due_ms`, which whoever sends it moves ahead."""
 
     id: int
@@ -59,8 +58,8 @@ class Message:
     tries: int
 
 
-_ALERT_COLUMNS = tuple(alerts.c[tuple(AlertRow.__dataclass_fields__)])
-_MESSAGE_COLUMNS = tuple(_m[tuple(Message.__dataclass_fields__)])
+_ALERT_COLUMNS = tuple(alerts.c[tuple(AlertRow.__struct_fields__)])
+_MESSAGE_COLUMNS = tuple(_m[tuple(Message.__struct_fields__)])
 
 
 def read(conn: Connection) -> dict[str, AlertRow]:
@@ -73,7 +72,7 @@ def put(conn: Connection, rows: Iterable[AlertRow]) -> None:
     """Store alerts, replacing those of the same keys."""
     for row in rows:
         put_one = upsert(conn, alerts).values(asdict(row))
-        replaced = {name: put_one.excluded[name] for name in AlertRow.__dataclass_fields__ if name != "key"}
+        replaced = {name: put_one.excluded[name] for name in AlertRow.__struct_fields__ if name != "key"}
         conn.execute(put_one.on_conflict_do_update(index_elements=["key"], set_=replaced))
 
 

@@ -5,9 +5,10 @@ All functions run in the caller's transaction; those that write need `writing()`
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import delete, select
 
 from db.dialect import upsert
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 _c = archive_files.c
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveFileRow:
+class ArchiveFileRow(Struct, frozen=True):
     """One file of a series, which speaks for `[start_ms, end_ms)`.
 
     `state`: `read` (its candles are stored as far as they were missing), `suspect` (not believed) or `missing` (not
@@ -41,14 +41,14 @@ class ArchiveFileRow:
     checked_ms: int
 
 
-_COLUMNS = tuple(_c[tuple(ArchiveFileRow.__dataclass_fields__)])
+_COLUMNS = tuple(_c[tuple(ArchiveFileRow.__struct_fields__)])
 _KEY = ("series_id", "name")
 
 
 def put(conn: Connection, row: ArchiveFileRow) -> None:
     """Write down what a file is now, instead of what it was."""
     statement = upsert(conn, archive_files).values(asdict(row))
-    changed = {name: statement.excluded[name] for name in ArchiveFileRow.__dataclass_fields__ if name not in _KEY}
+    changed = {name: statement.excluded[name] for name in ArchiveFileRow.__struct_fields__ if name not in _KEY}
     conn.execute(statement.on_conflict_do_update(index_elements=list(_KEY), set_=changed))
 
 

@@ -6,9 +6,9 @@ All functions run in the caller's transaction; those that write need `writing()`
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from sqlalchemy import insert, select
 
 from db.schema import audit_log
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Hand:
+class Hand(Struct, frozen=True):
     """Somebody (`user@host`) who does something by hand, by which command, and when."""
 
     who: str
@@ -33,8 +32,7 @@ class Hand:
         conn.execute(insert(audit_log).values(done | {"detail": json.dumps(detail, ensure_ascii=False)}))
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
+class Deed(Struct, frozen=True):
     """One change made by hand, as it was noted."""
 
     id: int
@@ -46,6 +44,6 @@ class Deed:
 
 def read(conn: Connection, limit: int) -> list[Deed]:
     """The last changes, newest first."""
-    columns = audit_log.c[tuple(Deed.__dataclass_fields__)]
+    columns = audit_log.c[tuple(Deed.__struct_fields__)]
     rows = conn.execute(select(*columns).order_by(audit_log.c.id.desc()).limit(limit))
     return [Deed(number, at_ms, who, action, json.loads(detail)) for number, at_ms, who, action, detail in rows]

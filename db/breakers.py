@@ -6,9 +6,9 @@ those that write need `writing()`. Times are ms UTC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
 from sqlalchemy import func, or_, update
 
 from db.schema import endpoint_state
@@ -29,8 +29,7 @@ LATENCY_WEIGHT = 0.2
 """How much a new latency moves the average: about the last ten count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """What came of some requests: counts, their mean latency (ms), and the last success and error (ms UTC).
 
     `latency` counts good answers by the bucket of their latency (db/health.py).

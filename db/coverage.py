@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ABSENT", "STORED", "Interval", "cover", "due_rechecks", "erase", "read", "read_all"]
 
 _c = coverage.c
-_NAMES = tuple(Interval.__dataclass_fields__)
+_NAMES = tuple(Interval.__struct_fields__)
 _FIELDS: tuple[ColumnElement[Any], ...] = tuple(_c[_NAMES])
 
 

@@ -6,9 +6,9 @@ Each function is short enough for a transaction of its own; those that write nee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from sqlalchemy import or_, select, update
 
 from db.dialect import upsert
@@ -24,8 +24,7 @@ CLOCK_SET_BACK_SPANS = 10
 """A stored window so many of its lengths ahead of the one asked for was counted by a clock set back since."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointRow:
+class EndpointRow(Struct, frozen=True):
     """The state of one endpoint as stored; times in ms UTC, latency in ms, weights in the venue's units."""
 
     endpoint: str
@@ -49,7 +48,7 @@ class EndpointRow:
     last_error_ms: int | None
 
 
-_COLUMNS = tuple(_c[tuple(EndpointRow.__dataclass_fields__)])
+_COLUMNS = tuple(_c[tuple(EndpointRow.__struct_fields__)])
 
 
 def ensure(conn: Connection, endpoint: str, source: str) -> None:

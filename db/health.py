@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
 from sqlalchemy import delete, select, update
 
 from db.dialect import upsert
@@ -31,8 +31,7 @@ KEPT_MS = 8 * 24 * HOUR_MS
 _PER_DOUBLING = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Spell:
+class Spell(Struct, frozen=True):
     """How an endpoint did over a while: requests and errors, mean and percentiles of latency in ms (None: no answer).
 
     A while that begins inside an hour takes that hour's counts by the share that belongs to it.
@@ -46,8 +45,7 @@ class Spell:
     mean_ms: float | None = None
 
 
-@dataclass(slots=True)
-class _Sum:
+class _Sum(Struct):
     requests: float = 0.0
     errors: float = 0.0
     histogram: dict[int, float] = field(default_factory=dict)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -12,8 +14,7 @@ STORED = "stored"
 ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True):
     """What is proven of `[start_ms, end_ms)` (ms UTC): candles stored, or proven absent on named evidence.
 
     `rows` is the number of candles stored inside (0 where absent); it is below the number of slots where a source
@@ -32,8 +33,7 @@ class Interval:
     recheck_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """What turns the old rows into the new ones: starts to delete, rows to update (same start), rows to insert."""
 
     deletes: tuple[int, ...]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from db.schema import jobs
 
@@ -20,8 +21,7 @@ FAILED = "failed"
 _c = jobs.c
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(Struct, frozen=True):
     """A window `[start_ms, end_ms)` of a series to fetch; smaller priority = sooner."""
 
     series_id: int
@@ -32,8 +32,7 @@ class NewJob:
     not_before: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(Struct, frozen=True):
     """A job as stored. `kind`: tail, gap, backfill, heal, recheck; `status`: queued, leased, done, failed."""
 
     id: int
@@ -52,8 +51,7 @@ class JobRow:
     updated_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """The jobs that concern these series and overlap `[start, end)`; None = any."""
 
     series_ids: frozenset[int] | None = None
@@ -63,7 +61,7 @@ class Scope:
 
 def columns() -> tuple[ColumnElement[Any], ...]:
     """The columns of a JobRow, in its order."""
-    return tuple(_c[tuple(JobRow.__dataclass_fields__)])
+    return tuple(_c[tuple(JobRow.__struct_fields__)])
 
 
 def within(scope: Scope | None) -> list[ColumnElement[bool]]:

@@ -8,9 +8,9 @@ text that names one living process.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 
 from db.joblist import cancel, count_done, counts, counts_by_series, listing, retry

@@ -6,9 +6,9 @@ All functions run in the caller's transaction; those that write need `writing()`
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from sqlalchemy import case, func, select, update
 
 from db.dialect import upsert
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 _c = quarantine.c
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantineRow:
+class QuarantineRow(Struct, frozen=True):
     """A refused row (or answer): who sent it, which open time it claims if any, why it was refused, and what it was."""
 
     series_id: int | None
@@ -40,8 +39,7 @@ class QuarantineRow:
         return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantined:
+class Quarantined(Struct, frozen=True):
     """A refused row as stored: first and last received, how often, and when it was released if it was (ms UTC)."""
 
     id: int
@@ -57,15 +55,14 @@ class Quarantined:
     released_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """How many rows of one reason are held, and how many of them arrived of late (were never seen before)."""
 
     rows: int
     new: int
 
 
-_COLUMNS = tuple(_c[tuple(Quarantined.__dataclass_fields__)])
+_COLUMNS = tuple(_c[tuple(Quarantined.__struct_fields__)])
 
 
 def add(conn: Connection, rows: Sequence[QuarantineRow], now_ms: int) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from sqlalchemy import insert, select
 
 from db.candles import UNKNOWN_COUNT
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from db.candles import Rows
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(Struct, frozen=True):
     """A replaced candle; None = unknown. Times in ms UTC, prices in quote currency, volume in base currency."""
 
     id: int
@@ -54,7 +53,7 @@ def keep_revisions(conn: Connection, series_id: int, rows: Rows, replaced_ms: in
 def read_revisions(conn: Connection, series_id: int, start: int, end: int) -> list[Revision]:
     """What was replaced in `[start, end)` of a series, by open time, then in the order of replacement."""
     found = conn.execute(
-        select(*revisions.c[tuple(Revision.__dataclass_fields__)])
+        select(*revisions.c[tuple(Revision.__struct_fields__)])
         .where(revisions.c.series_id == series_id, revisions.c.open_time >= start, revisions.c.open_time < end)
         .order_by(revisions.c.open_time, revisions.c.id)
     )

@@ -5,9 +5,10 @@ All functions run in the caller's transaction; those that write need `writing()`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from db.dialect import upsert
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 _s = series.c
 
 
-@dataclass(frozen=True, slots=True)
-class WantedSeries:
+class WantedSeries(Struct, frozen=True):
     """A series that the configuration asks for; `sources` in order of preference."""
 
     symbol: str
@@ -33,8 +33,7 @@ class WantedSeries:
     sources: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesRow:
+class SeriesRow(Struct, frozen=True):
     """A series as stored, with its sources' names in order of preference."""
 
     id: int
@@ -51,15 +50,14 @@ class SeriesRow:
     sources: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SourceClock:
+class SourceClock(Struct, frozen=True):
     """The newest time a source's clock was proven to have reached, and our time then; both ms UTC."""
 
     clock_ms: int
     seen_ms: int | None
 
 
-_COLUMNS = tuple(_s[tuple(name for name in SeriesRow.__dataclass_fields__ if name != "sources")])
+_COLUMNS = tuple(_s[tuple(name for name in SeriesRow.__struct_fields__ if name != "sources")])
 _ADVANCE = (
     update(series)
     .where(_s.id == bindparam("series"), or_(_s.closed_until_ms.is_(None), _s.closed_until_ms < bindparam("ms")))

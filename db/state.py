@@ -6,9 +6,10 @@ All functions run in the caller's transaction; those that write need `writing()`
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import delete, insert, or_, select, update
 
 from db.dialect import upsert
@@ -20,16 +21,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class LockHolder:
+class LockHolder(Struct, frozen=True):
     """Who holds a lock, and until when unless renewed (ms UTC)."""
 
     owner: str
     until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(Struct, frozen=True):
     """One run of the program; how it ended is empty while it goes on (or was killed).
 
     `log_id` marks its lines in the log.
@@ -47,7 +46,7 @@ class RunRow:
     summary: dict[str, Any] | None = None
 
 
-_RUN_COLUMNS = tuple(runs.c[tuple(name for name in RunRow.__dataclass_fields__ if name != "summary")])
+_RUN_COLUMNS = tuple(runs.c[tuple(name for name in RunRow.__struct_fields__ if name != "summary")])
 
 
 def cache_get(conn: Connection, key: str) -> tuple[str, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from fetcher.errors import (
     AuthenticationFailed,
@@ -20,8 +20,7 @@ LATER_SECONDS = 60.0  # an absence on the newest edge waits for the next candle;
 PERSON_SECONDS = 3600.0  # an unknown symbol, a refused key: asked again now and then, in case somebody mended it
 
 
-@dataclass(frozen=True, slots=True)
-class Aftermath:
+class Aftermath(Struct, frozen=True):
     """How a failed job goes on: `queued` from `not_before` (ms UTC) or `failed`; attempts None: as many as before.
 
     Attempts count what was answered: one that a rest of its source cut short is none.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 from db import endpoints
 from db.engine import open_engine, reading, writing
@@ -51,8 +52,7 @@ if TYPE_CHECKING:
 G = TypeVar("G", bound=Gate)
 
 
-@dataclass(frozen=True, slots=True)
-class App:
+class App(Struct, frozen=True):
     """The program put together for one configuration; `close` ends its connections."""
 
     config: Config
@@ -119,8 +119,7 @@ def build(
     return App(config, clock, stop, hooks, engine, manager, router, lines, planning, archive, settling, fetcher)
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
+class _Places(Struct, frozen=True):
     """What every line of this process shares."""
 
     engine: Engine

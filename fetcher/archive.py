@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fetcher.attempts import Effort
 from fetcher.clients.binance_archive import NO_DAILY, checksum_in, file_name, modified_ms, parse_zip
@@ -45,8 +46,7 @@ _EFFORT = Effort(tries=3, hurried=True)  # of one request; then the next route i
 _LOOKS = 2  # at a file that cannot be believed
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """A zip as it came: its own SHA-256 (hexadecimal), and the text beside it that names one (None: there is none)."""
 
     body: bytes
@@ -56,8 +56,7 @@ class Fetched:
     proven_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
+class Archive(Struct, frozen=True):
     """One archive: its client, and the line (gates, budget, clock) by which it is asked."""
 
     client: BinanceArchiveClient

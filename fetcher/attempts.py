@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 from fetcher.errors import (
     AuthenticationFailed,
@@ -34,8 +35,7 @@ T = TypeVar("T")
 LONGEST_PAUSE = 30.0  # seconds that a request waits where it is; a longer Retry-After sends its job back to the queue
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(Struct, frozen=True):
     """How hard a question is tried; `hurried` where others can be asked, so that a failing source is soon left alone.
 
     A question that is not `vital` (time, symbols) says nothing of the candles behind the same door: whatever comes of
@@ -45,6 +45,9 @@ class Effort:
     tries: int = TRIES
     vital: bool = True
     hurried: bool = False
+
+
+USUAL = Effort()
 
 
 class Attempts:
@@ -61,7 +64,7 @@ class Attempts:
         cost: int,
         purpose: str,
         send: Callable[[Endpoint], Answer[T]],
-        effort: Effort = Effort(),
+        effort: Effort = USUAL,
     ) -> Answer[T]:
         """Send one request through the gate, trying again soon on what is worth it, over the source's endpoints.
 

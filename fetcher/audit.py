@@ -8,10 +8,11 @@ that differ are looked into.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from db import candles, coverage
 from db.engine import reading, writing
@@ -52,8 +53,7 @@ _MOST_NOTED = 100  # findings of a series, in the record of repairs
 _CHUNK_SLOTS = 50_000  # open times held in memory at once
 
 
-@dataclass(frozen=True, slots=True)
-class AuditReport:
+class AuditReport(Struct, frozen=True):
     """Everything found, by series and time; what the source itself disagrees about comes last."""
 
     findings: tuple[Finding, ...]
@@ -234,8 +234,7 @@ def _stored(conn: Connection, series: Series, claim: Interval, counted: Counted)
     return [*found, _finding(series, ROWS_MISSING, window, claim.rows - own, text)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Inside:
+class _Inside(Struct, frozen=True):
     """What is in a stored interval: slots without a candle, slots with another source's, and candles off the grid."""
 
     holes: list[Window]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from db import archive_files, coverage
 from db.engine import reading, writing
@@ -33,8 +35,7 @@ NOT_ASKED = "file_not_asked"  # it could not be asked
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(Struct, frozen=True):
     series: Series
     source: str
     row: ArchiveFileRow

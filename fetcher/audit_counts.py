@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 from db.counting import Cell, count_cells
 from fetcher.gaps import pages
@@ -20,8 +21,7 @@ _CELL_SLOTS = 200_000  # at once: on PostgreSQL several processes share what man
 _MOST_SLOTS = 100_000_000  # two centuries of minutes
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """Candles of a window; how many are off the grid (None where SQL cannot tell: months), how many another's."""
 
     rows: int

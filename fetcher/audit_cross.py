@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 from sqlalchemy import select
 
 from db import candles, state
@@ -46,8 +46,7 @@ SAMPLE_ROWS = 100
 SAMPLE_EVERY_MS = HOUR
 
 
-@dataclass(frozen=True, slots=True)
-class CrossFinding:
+class CrossFinding(Struct, frozen=True):
     """What `other` disagrees about with the candles stored of `source`, in `[start_ms, end_ms)` (ms UTC).
 
     `kind` is one of crosscheck.KINDS, or NOT_COMPARED with the reason as `message`.
@@ -69,8 +68,7 @@ class CrossFinding:
         return self.kind != NOT_COMPARED
 
 
-@dataclass(frozen=True, slots=True)
-class CrossReport:
+class CrossReport(Struct, frozen=True):
     """What a comparison found, and how many pages were really compared."""
 
     findings: tuple[CrossFinding, ...]

@@ -6,11 +6,11 @@ What disagrees is reported, never repaired: exchanges restate one timeframe and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from db import candles
 from fetcher.clock import format_utc
@@ -31,8 +31,7 @@ _TOLERANCE = 1e-9  # of sums: venues round each candle by itself
 _SUMMED = ("volume", "quote_volume", "trades", "taker_base", "taker_quote")
 
 
-@dataclass(frozen=True, slots=True)
-class Disagreement:
+class Disagreement(Struct, frozen=True):
     """A parent candle whose `children` say something else: per column its value and theirs. Times are ms UTC."""
 
     parent: Series

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Event, Lock
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.errors import ConfigError
 
@@ -189,8 +190,7 @@ class Stop(Event):
         return self.is_set()
 
 
-@dataclass(frozen=True, slots=True)
-class ClockReading:
+class ClockReading(Struct, frozen=True):
     """One look at a source's clock: its ms UTC at the program's elapsed seconds `at`."""
 
     server_ms: int

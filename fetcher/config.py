@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import yaml
+from msgspec import Struct
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from fetcher.credentials import credential
@@ -163,8 +163,7 @@ class Config(Section):
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class WantedSeries:
+class WantedSeries(Struct, frozen=True):
     """One configured series: `start_ms` is ms UTC, `sources` in order of preference."""
 
     symbol: str

@@ -6,9 +6,10 @@ A library is loaded where a source is looked at, so that as few are as the quest
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db import coverage, state
 from db.engine import reading, writing
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 _EVER = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A window of candles stored of `source` that `other` can be asked about; `newest`: nothing newer is stored."""
 
     series: Series
@@ -41,8 +41,7 @@ class Page:
     newest: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Two:
+class Two(Struct, frozen=True):
     """The sources of one series to compare, the best first; candles stored of those to `avoid` are passed over."""
 
     lines: tuple[SourceLine, SourceLine]

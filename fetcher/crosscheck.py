@@ -8,10 +8,10 @@ it is sampled. Volumes belong to a venue: across venues only their unit is judge
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from fetcher.clock import format_utc
 from fetcher.crosscheck_time import moved, repeated, shifts, still_runs
@@ -47,8 +47,7 @@ _TOGETHER = 3
 _POWER_FIT = 0.1  # (log) how near to a power of ten, or to 1/price, at most
 
 
-@dataclass(frozen=True, slots=True)
-class Disagreement:
+class Disagreement(Struct, frozen=True):
     """What differs in `[start_ms, end_ms)` (ms UTC), in `rows` candles, in words.
 
     `worst`: of `price` the largest deviation (0.05 = 5 %), of `factor` theirs / ours, of `shifted` ms that theirs are
@@ -100,8 +99,7 @@ def in_common(ours: Rows, theirs: Rows) -> int:
     return len(np.intersect1d(ours["open_time"], theirs["open_time"]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Two:
+class _Two(Struct, frozen=True):
     """Two sources at one timeframe: their names, and the tolerance (log) of a calm market."""
 
     timeframe: Timeframe

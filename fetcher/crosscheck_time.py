@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from fetcher.model import DAY, HOUR, MINUTE, MonthGrid
 
@@ -26,8 +26,7 @@ _BETTER = 3.0  # times that the shifted candles have to fit better than those as
 _FARTHEST_ZONE = 14 * HOUR  # UTC+14 is the farthest there is
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
+class Shift(Struct, frozen=True):
     """Rows `[first, last)` of the other source that fit when taken `ms` earlier (negative: later)."""
 
     first: int

@@ -5,10 +5,10 @@ Pure functions over candles (dtype CANDLE); NaN = the source does not tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -25,8 +25,7 @@ _FAR, _STRANGE = 6.0, 3.5  # decades between the volumes of two venues that thei
 _AROUND_PRICE = (-1.2, 0.5)  # decades that their ratio may be off the price, when it is the price
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """A unit that is not what it should be: the median ratio that gave it away, and the likely reason."""
 
     ratio: float

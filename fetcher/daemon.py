@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from random import random
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db.errors import DatabaseProblem
 from fetcher.clock import format_utc
@@ -33,8 +34,7 @@ TROUBLE_SECONDS = 5.0  # until the next try after a step failed; doubled each ti
 CLOCK_SET_MS = 2_000  # a wall clock that moved by more than that against the elapsed seconds was set, or we slept
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What happened in a step: candles received, refused and proven absent windows, and jobs by how they ended."""
 
     rows: int = 0
@@ -59,8 +59,7 @@ class Tally:
                 self.put_back += 1
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
+class StepResult(Struct, frozen=True):
     """How a step went: begun at `started_ms` (ms UTC), so many `seconds` long; `worked`: there was something to do.
 
     `result` is how every series stands; None where `error`, one sentence, kept the step from its end.

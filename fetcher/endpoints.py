@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 from db import endpoints, health
 from db.breakers import CLOSED, HALF_OPEN, OPEN
@@ -26,8 +27,7 @@ REACHABLE, FAILING, RESTING, UNKNOWN = "reachable", "failing", "resting", "not a
 _HOMES = {"coingecko": "coingecko.com", "yahoo": "yahoo.com"}  # where those are asked that have no base_url
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """What the database keeps of endpoints beside their rows, by endpoint.
 
     How they did over the last hour and day, and how long their budget windows last (ms; not named: a minute).
@@ -41,8 +41,7 @@ class Account:
 _NOTHING = Account()
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointState:
+class EndpointState(Struct, frozen=True):
     """One endpoint as people see it: `state`, why, until when it rests (ms UTC), and its budget.
 
     `used` of `weight_limit` are taken in the current window of `budget_ms`, by all endpoints of one `pool`. `hour` and

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One request, as it went: `outcome` is `ok` or the name of the error; at_ms is ms UTC.
 
     `vital`: it was about candles. `asked` is False where the client itself knew the answer, and sent nothing.
@@ -24,16 +24,14 @@ class Attempt:
     asked: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """A plan was made: how many jobs it queued, and the slots that these are to bring or to ask about again."""
 
     jobs: int
     slots: int
 
 
-@dataclass(frozen=True, slots=True)
-class PageStored:
+class PageStored(Struct, frozen=True):
     """A page was committed: rows received and kept, rows refused, and windows (ms UTC) proven absent."""
 
     series: str
@@ -43,8 +41,7 @@ class PageStored:
     absent: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TailRead:
+class TailRead(Struct, frozen=True):
     """A page at the newest edge of a series was committed: its candles open from `first_ms` to `last_ms` (None: none).
 
     `whole`: with none missing between. `newest_ms` is the open time of the newest candle that was closed by the
@@ -67,8 +64,7 @@ class TailRead:
         return open_ms in {self.first_ms, self.last_ms} or (inside and self.whole)
 
 
-@dataclass(frozen=True, slots=True)
-class JobEnded:
+class JobEnded(Struct, frozen=True):
     """A job left this process: `status` is done, queued (again, with `error`) or failed; its window is in ms UTC."""
 
     job_id: int
@@ -80,8 +76,7 @@ class JobEnded:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CrossChecked:
+class CrossChecked(Struct, frozen=True):
     """Newest candles of a series were compared with those of `source`, another one than theirs.
 
     `kinds` names what it disagrees about (fetcher/crosscheck.py), or is `not_compared`; empty where both agree.
@@ -93,8 +88,7 @@ class CrossChecked:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Restated:
+class Restated(Struct, frozen=True):
     """A source gave other values for closed candles of its own that were stored: how many, and between which opens."""
 
     series: str
@@ -104,8 +98,7 @@ class Restated:
     last_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(Struct, frozen=True):
     """Rows that nothing depended on any more are gone: how many of which table."""
 
     tables: tuple[tuple[str, int], ...]
@@ -114,16 +107,14 @@ class Pruned:
 STEP = "daemon"  # the kind of run that a step of the daemon is
 
 
-@dataclass(frozen=True, slots=True)
-class RunBegan:
+class RunBegan(Struct, frozen=True):
     """A run of this process began; `log_id` marks its lines in the log, and its row in the table `runs`."""
 
     log_id: str
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesLeft:
+class SeriesLeft(Struct, frozen=True):
     """What a run left of a series: slots missing, jobs waiting and given up, and their last error."""
 
     series: str
@@ -133,8 +124,7 @@ class SeriesLeft:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(Struct, frozen=True):
     """A run of this process ended, in `seconds` of the program's clock; `series` is empty where it broke off."""
 
     kind: str

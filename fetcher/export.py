@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct
 
 from fetcher.errors import ExportFailed, Stopped
 from fetcher.frames import frame_of
@@ -26,8 +27,7 @@ LAYOUTS = {"pandas": ("csv", "parquet", "feather"), "freqtrade": ("parquet", "fe
 """Each layout and the formats that it has; freqtrade reads no CSV."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """A file that was written: `rows` in it, `filled` of them made up, and how many `bytes` it has."""
 
     rows: int

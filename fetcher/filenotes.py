@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from db import archive_files
 from fetcher.model import DAY, HOUR
@@ -19,8 +21,7 @@ ASK_AGAIN_MS = {MISSING: 12 * HOUR, SUSPECT: 7 * DAY, READ: 7 * DAY}
 """When a file may be asked for again that was not there, not believed, or lacked candles."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileNote:
+class FileNote(Struct, frozen=True):
     """A file of an archive as it was when it was asked for; see db.archive_files.ArchiveFileRow."""
 
     name: str

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from fetcher.model import Series
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that is not as it was thought: `rows` candles or slots of a series in `[start_ms, end_ms)` (ms UTC).
 
     `repairable`: whether taking back what coverage says of it mends it; no candle is ever deleted or invented for it.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from fetcher.sections import Goals
     from fetcher.vitals import Vitals
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(Struct, frozen=True):
     """One number and what is wanted of it: shares 0 … 1, times in seconds. None: nothing can be said yet."""
 
     name: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db import state
 from db.coverage import ABSENT
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from fetcher.model import Series
 
 
-@dataclass(frozen=True, slots=True)
-class Healer:
+class Healer(Struct, frozen=True):
     """A source that may heal a series: its place in the series' order, and the oldest open time that it serves now."""
 
     source: str

@@ -6,8 +6,9 @@ Kept in the database for a day, since a run may end, or the source may go, betwe
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db import state
 from fetcher.gaps import subtract, union
@@ -26,8 +27,7 @@ QUIET_SLOTS = 20
 again. No answer tells one from the other: markets that are worth fetching are quiet for a few slots at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lack:
+class Lack(Struct, frozen=True):
     """What is missing in `window` (ms UTC) was asked of `source`, whose page did not hold it."""
 
     window: Window

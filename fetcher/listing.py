@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fetcher.errors import CannotServe, Contradicted, UnknownSymbol, Unproven
 from fetcher.model import DAY, Timeframe, Window
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 FIRST_MARKETS_MS = 1_230_768_000_000  # 2009-01-01: an earlier listing is a mistaken unit, not a market
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """A market's first candle: its slot (ms UTC), also the anchor of a grid that starts there, and the evidence."""
 
     listed_ms: int

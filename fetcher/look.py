@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fetcher.model import CandleBatch, Window
 from fetcher.page import Page
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 _MISUNDERSTOOD = frozenset({"time_unit", "future", "inside_window"})  # rows that answer another question
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What is asked about holes: `span`, and the neighbours that must come back where they are farther away.
 
     `apart`: candles that are asked for one by one, by their open times. `before`, `after`: moments of which the newest
@@ -64,8 +64,7 @@ class Question:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """One answer about holes and what lies beside them: `rows` (dtype CANDLE) ascending."""
 
     series: Series

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from fetcher.model import ANOMALY, VALUE_COLUMNS
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from fetcher.validation import Mask
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(Struct, frozen=True):
     """Incoming rows to `write`, old values `replaced` by them, and the rows `held`, which this source now backs."""
 
     write: Rows

@@ -5,11 +5,11 @@ Times are ms UTC in `int`; windows are half-open `[start, end)`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -22,8 +22,7 @@ Slots: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
 Rows: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.void]]"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Window:
+class Window(Struct, frozen=True, order=True):
     """A half-open span of time `[start, end)` in ms UTC; empty where start == end."""
 
     start: int
@@ -72,8 +71,7 @@ class Grid(Protocol):
         """The slot `steps` after (before, when negative) the given one."""
 
 
-@dataclass(frozen=True, slots=True)
-class FixedGrid:
+class FixedGrid(Struct, frozen=True):
     """Slots every `step` ms from `anchor`."""
 
     step: int
@@ -110,8 +108,7 @@ def _month_start(number: int) -> int:
     return int(datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()) * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class MonthGrid:
+class MonthGrid(Struct, frozen=True):
     """Slots at the first instant of each calendar month, UTC."""
 
     def slots(self, window: Window) -> Slots:
@@ -146,8 +143,7 @@ _FIXED_MS = {
 TIMEFRAMES = (*_FIXED_MS, "1M")
 
 
-@dataclass(frozen=True, slots=True)
-class Timeframe:
+class Timeframe(Struct, frozen=True):
     """One of the exchange's candle intervals, by its name (`1m` … `1M`); ValueError for any other name."""
 
     name: str
@@ -178,8 +174,7 @@ class Timeframe:
         return FixedGrid(self.ms, (anchor or 0) if self.anchored_by_series else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(Struct, frozen=True):
     """One market at one timeframe as the database knows it; `symbol` is written `BTC/USDT`."""
 
     id: int
@@ -234,8 +229,7 @@ def empty_rows() -> Rows:
     return np.empty(0, dtype=CANDLE)
 
 
-@dataclass(frozen=True, slots=True)
-class CandleBatch:
+class CandleBatch(Struct, frozen=True):
     """Candles of one series from one source by one route, as columns.
 
     `rows` has shape (n,), dtype CANDLE, ascending and unique by open_time (ms UTC). Prices are in the quote currency;

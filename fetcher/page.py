@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from fetcher.events import PageStored, TailRead
 from fetcher.model import Window
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from fetcher.validation import Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(Struct, frozen=True):
     """A window proven to hold no candles: how many answers agreed, and what they were (JSON-able).
 
     `quiet`: at a source that leaves out candles without trades, and short enough to be a time without any.
@@ -29,8 +29,7 @@ class Absent:
     quiet: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """What one task brought, ready to store: candles, what was refused with its reason, and windows proven empty."""
 
     batch: CandleBatch
@@ -66,8 +65,7 @@ class Page:
         )
 
 
-@dataclass(slots=True)
-class Stored:
+class Stored(Struct):
     """What a commit did: rows new, changed and already there, and per closed job the windows still missing.
 
     `restated` tells of changed rows which those were that their own source had given otherwise before.
@@ -81,8 +79,7 @@ class Stored:
     missing: dict[int, list[Window]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(Struct, frozen=True):
     """A job whose last page is in this commit: done when coverage leaves nothing of its window.
 
     With `heals`: when nothing of it is left that one of these is to be asked for.

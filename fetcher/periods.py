@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.model import DAY, HOUR, FixedGrid, MonthGrid, Window
 
@@ -16,8 +17,7 @@ _MONDAYS = FixedGrid(7 * DAY, 4 * DAY)  # 1970-01-05 was one
 DAY_COMES_AFTER = 9 * HOUR  # of the next day: dailies were seen to come between 02:50 and 08:40 UTC
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Period:
+class Period(Struct, frozen=True, order=True):
     """The calendar month or day (UTC) that one file is about; `start` is its first ms, UTC."""
 
     start: int

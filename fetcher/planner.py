@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.gaps import GapDetector, pages, subtract, union
 from fetcher.model import DAY, Window
@@ -22,8 +23,7 @@ TAIL, GAP, BACKFILL, HEAL, RECHECK = "tail", "gap", "backfill", "heal", "recheck
 PRIORITY = {TAIL: 10, GAP: 20, HEAL: 30, BACKFILL: 40, RECHECK: 50}
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedJob:
+class PlannedJob(Struct, frozen=True):
     """One job to queue: a window (ms UTC) of one series that coverage does not explain yet."""
 
     series_id: int
@@ -36,8 +36,7 @@ class PlannedJob:
         return PRIORITY[self.kind]
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What is known of one series: coverage, windows of jobs open or given up, and what waits to be healed."""
 
     stored: tuple[Window, ...] = ()

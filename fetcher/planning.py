@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
+
+from msgspec.structs import replace
 
 from db import coverage, jobs
 from db import series as series_rows

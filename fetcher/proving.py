@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from fetcher.clock import format_utc
 from fetcher.errors import CannotServe, Contradicted, Unproven

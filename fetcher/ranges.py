@@ -5,8 +5,9 @@ What cannot be asked is a ConfigError that says what there is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.clock import format_utc
 from fetcher.errors import ConfigError
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from fetcher.model import Grid, Series
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """Candles of a series at `timeframe`, in a window of whole slots of its `grid`; `fill`: the empty ones too."""
 
     series: Series

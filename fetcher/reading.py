@@ -6,10 +6,10 @@ Changes nothing, and needs no right to. Holds one part in memory, however long t
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from db import candles, coverage
 from db import series as series_rows
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 32_768  # 3 MB
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Candles of a window, ascending: `rows` of shape (n,), dtype candles.STORED_DTYPE or the columns asked for.
 
     `filled` (n,) marks those made up, `made_of` (n,) counts the stored ones that each was added up from.

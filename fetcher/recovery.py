@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db.errors import DatabaseLost
 from fetcher.aftermath import PATIENCE_SECONDS
@@ -35,13 +36,11 @@ _LOOK_AT_OTHERS = 1.0  # between looks at what other processes work on
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
 
 
-@dataclass(frozen=True, slots=True)
-class _Learned:
+class _Learned(Struct, frozen=True):
     job: OpenJob
 
 
-@dataclass(frozen=True, slots=True)
-class _TaskFailed:
+class _TaskFailed(Struct, frozen=True):
     job: OpenJob
     error: Exception
 

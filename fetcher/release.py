@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from db import candles, coverage, quarantine
 from db.engine import writing
@@ -37,8 +37,7 @@ class NotReleasable(FetcherError):
     """A quarantined row cannot become a candle; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(Struct, frozen=True):
     """What came of one quarantined row: a candle (`ok`) or not, and in words which or why not."""
 
     id: int

@@ -6,10 +6,10 @@ candle is missing, and a slot behind a missing one, since nobody knows at what p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from fetcher.gaps import union
 from fetcher.model import UNKNOWN_COUNT, Window
@@ -30,8 +30,7 @@ _PRICES = ("open", "high", "low")
 _SUMMED = ("volume", "quote_volume", "taker_base", "taker_quote")
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(Struct, frozen=True):
     """Rows with the filled ones among them (`filled`, shape (n,)), and the last candle where a next part may go on."""
 
     rows: Rows

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db import coverage, jobs
 from db import series as series_rows
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from fetcher.model import Series
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesResult:
+class SeriesResult(Struct, frozen=True):
     """One series: slots of its range neither stored nor proven absent, and its jobs that wait or were given up."""
 
     series: Series
@@ -44,8 +44,7 @@ class SeriesResult:
         return Outcome.PARTIAL if self.missing or self.queued else Outcome.OK
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(Struct, frozen=True):
     """How a run ended; `outcome` is the worst of its series'."""
 
     series: tuple[SeriesResult, ...]

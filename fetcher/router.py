@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fetcher.attempts import Attempts, Effort
 from fetcher.clock import format_utc
@@ -41,8 +43,7 @@ ASIDE_TRIES = 2  # of a question for the time or the symbols, which candles can 
 SHORT_REST = 5.0  # seconds that a source is waited for: what another gave meanwhile would have to be healed
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(Struct, frozen=True):
     start: int | None
     end: int | None
     limit: int | None

@@ -6,8 +6,9 @@ day's file would be fetched for a single candle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from fetcher.gaps import union
 from fetcher.model import DAY, Window
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 FILE_COST = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """What an archive has for a series at a moment (ms UTC), beside an API of `page_slots` candles for `page_cost`.
 
     It has a file for each month, and one for each day where `daily`. `spent`: files that were asked for and did not
@@ -40,16 +40,14 @@ class Offer:
         return period.expected_ms <= self.now_ms and period not in self.spent
 
 
-@dataclass(frozen=True, slots=True)
-class Mix:
+class Mix(Struct, frozen=True):
     """The cheapest way to missing windows: files with what each is to bring, and windows to page through the API."""
 
     files: tuple[tuple[Period, tuple[Window, ...]], ...] = ()
     pages: tuple[Window, ...] = ()
 
 
-@dataclass(slots=True)
-class _Choice:
+class _Choice(Struct):
     cost: float = 0.0
     files: list[tuple[Period, tuple[Window, ...]]] = field(default_factory=list)
     pages: list[Window] = field(default_factory=list)

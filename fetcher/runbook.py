@@ -6,8 +6,9 @@ import os
 import secrets
 import socket
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from db import breakers, health, series, state
 from db.engine import writing

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fetcher.validation import row_text
 from fetcher.wire import Spoiled, joined
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
     from fetcher.wire import WirePage
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """A page of candles with who served it, and the source's clock (ms UTC) that its answer proves; None if unknown.
 
     `window` is what was asked: the part within the source's reach; None where the question had an open side.

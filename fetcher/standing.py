@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db import series as series_rows
 from db.coverage import ABSENT, STORED
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from fetcher.config import Config
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """One series; times in ms UTC, everything else in candles or slots.
 
     Everything is about the wanted range `[from_ms, until_ms)`: `stored` counts its rows, `by_source` the same by who

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.errors import CannotServe, RateLimited, SourceDown, Stopped, UnknownSymbol
 from fetcher.gaps import pages
@@ -31,8 +32,7 @@ LEARN, PAGE, FILE, CONFIRM = "learn", "page", "file", "confirm"
 KNOWN_SLOTS = 3  # before a tail, that are looked at again
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One question of a job: a page of one window, what a file has of some, or whether `source` lacks some.
 
     Of a page `source` is the worst that may be asked (None: whoever can be reached), or the one that is to heal.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec.structs import replace
 
 from db import candles, coverage, jobs, quarantine
 from db.engine import bring_in_log, reading, writing

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from fetcher.model import ANOMALY, CANDLE, CUT_SHORT, DAY, MINUTE, OFF_GRID, FixedGrid, empty_rows
 from fetcher.wire import PAYLOAD_CHARACTERS, UNKNOWN_TIME
@@ -30,8 +30,7 @@ _ROUNDING = 1 + 1e-9
 _FIRST_TRADE, _FAR_FUTURE = 14_000 * DAY, 48_000 * DAY  # 2008 … 2101: seconds fall far before it, µs far behind
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a page is judged by: the series' grid, the window asked for, and the source's own clock (ms UTC).
 
     `proven_ms` is the latest moment that the source's clock had surely reached; None = its clock is unknown.
@@ -42,8 +41,7 @@ class Asked:
     proven_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """One row that is not stored: its open time (ms UTC) where readable, the check that it failed, itself as JSON."""
 
     open_time: int | None
@@ -51,8 +49,7 @@ class Refused:
     payload: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What became of a page; every row received is in exactly one place.
 
     `rows`: dtype CANDLE, ascending and unique on the grid, flags set. `off_grid`: dtype CANDLE, sound rows with open

@@ -6,8 +6,9 @@ Reading them costs the number of coverage intervals, open jobs and quarantined r
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db import coverage, jobs, quarantine, state
 from db import series as series_rows
@@ -43,8 +44,7 @@ FAILED = "failed"  # as an outcome
 _ALONE_KINDS = {"run", STEP}  # of those only one is at work at a time
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
+class Vitals(Struct, frozen=True):
     """The numbers as they were at `now_ms` (ms UTC).
 
     `jobs` counts open jobs (queued, leased, failed) by (kind, status), `oldest_job_ms` is when the oldest of those that

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from fetcher.model import CANDLE
 
@@ -21,8 +21,7 @@ WIRE = np.dtype([(name, CANDLE[name]) for name in CANDLE.names or () if name != 
 """A row as the source sent it: the columns of CANDLE without flags, then close_time (ms UTC, −1 = unknown)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spoiled:
+class Spoiled(Struct, frozen=True):
     """A row that could not be decoded: `open_time` (ms UTC) where that much was readable, and its raw text, capped."""
 
     open_time: int | None
@@ -30,8 +29,7 @@ class Spoiled:
     payload: str
 
 
-@dataclass(frozen=True, slots=True)
-class WirePage:
+class WirePage(Struct, frozen=True):
     """One answer's candles, decoded and not yet judged.
 
     `rows` has shape (n,), dtype WIRE, in the source's order and units: prices in quote currency, volume and taker_base

@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.model import Window
 from fetcher.page import Closing, Page, Stored
@@ -99,8 +100,7 @@ class OpenJob:
             return self._pages == 0
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """A commit that took place: the pages in it, and the jobs of which it held the last page."""
 
     pages: tuple[tuple[OpenJob, Page], ...]

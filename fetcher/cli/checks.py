@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db import state
 from db.checks import writable
@@ -27,8 +28,7 @@ LEAST_FREE_BYTES = 500_000_000
 _GIGABYTE = 1e9
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One thing looked at: whether it is well, and in words."""
 
     name: str

@@ -10,11 +10,11 @@ log `{"log": [{"id", "at_ms", "who", "action", "detail"}]}`.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
 from db import audit_log
 from db.engine import database_file, open_engine, reading, shown

@@ -5,10 +5,10 @@ JSON: `{"healthy", "checks": [{"name", "ok", "message"}]}`.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
+from msgspec.structs import asdict
 
 from db.errors import DatabaseProblem
 from fetcher.cli.archive_checks import archive_checks

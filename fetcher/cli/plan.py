@@ -7,10 +7,11 @@ two for each of the archive's `files`, which have no weight.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import typer
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from db import endpoints
 from db.engine import reading
@@ -36,8 +37,7 @@ USUAL_LATENCY_MS = 100.0  # until it has been measured
 _LISTING_REQUESTS = 2  # the first candle, asked for twice
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """What one series, or all, would take; `slots` are candles to expect where none is absent."""
 
     slots: int
@@ -48,8 +48,7 @@ class Cost:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How fast a source may be asked: a page's weight, weight per minute (all pools), latency in ms, workers."""
 
     weight: int

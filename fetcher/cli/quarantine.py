@@ -7,10 +7,10 @@ JSON: `{"reasons": {reason: rows}, "rows": [{"id", "symbol", "timeframe", "sourc
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
 from db import quarantine as refused
 from db import series as series_rows

@@ -8,10 +8,11 @@ all endpoints of one `pool`, `hour` and `day` null or `{"requests", "errors", "s
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from db import endpoints
 from db.engine import reading, writing
@@ -91,7 +92,8 @@ def reset(
 
 def as_dict(state: EndpointState) -> dict[str, Any]:
     """An endpoint as JSON-able values."""
-    return asdict(state)
+    values: dict[str, Any] = to_builtins(state)
+    return values
 
 
 def spell_words(spell: Spell | None) -> str:

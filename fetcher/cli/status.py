@@ -14,10 +14,10 @@ total's `complete` is null where there are some among others.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
+from msgspec.structs import asdict
 
 from fetcher.cli.show import plain, put_json, put_table, utc
 from fetcher.cli.sources import as_dict
@@ -149,7 +149,7 @@ def _as_json(vitals: Vitals, goals: Sequence[Goal]) -> dict[str, Any]:
             {
                 "symbol": place.series.symbol,
                 "timeframe": place.series.timeframe.name,
-                **{name: getattr(place, name) for name in Standing.__dataclass_fields__ if name != "series"},
+                **{name: getattr(place, name) for name in Standing.__struct_fields__ if name != "series"},
                 "complete": place.complete,
             }
             for place in vitals.series

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from msgspec import Struct, field
 
 from fetcher.clients.http import longest_answer
 from fetcher.clients.ways import DIRECT, Way, without_password
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One way in to a source: a mirror, by a proxy, with a key; endpoints of the same `pool` share one budget.
 
     `key` names it in the database and to the user (`binance https://api.binance.com via 10.0.0.7:3128`) and holds no
@@ -45,8 +45,7 @@ def endpoints_of(source: str, sites: Mapping[str, str], by: Sequence[Way] = (DIR
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Market:
+class Market(Struct, frozen=True):
     """One market as the source lists it: its own id (`BTCUSDT`), our symbol (`BTC/USDT`), whether it trades now."""
 
     id: str
@@ -54,16 +53,14 @@ class Market:
     trading: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
+class Answer(Struct, Generic[T], frozen=True):
     """What was asked for, with the exchange of messages that brought it."""
 
     value: T
     record: HttpRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True):
     """What a source can do and what it costs; the router asks only those that can.
 
     Costs are in the source's own weight, of which a pool may use `weight_per_minute`, counted in spans of `budget_ms`
@@ -90,8 +87,7 @@ class Capabilities:
     answers_open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CandleRequest:
+class CandleRequest(Struct, frozen=True):
     """Candles of one market whose open time lies in `[start, end)`, ms UTC, at most `limit`, ascending.
 
     An open `start` or `end` (None) serves to find the listing and a stored neighbour: without `start` the newest rows
@@ -107,8 +103,7 @@ class CandleRequest:
     now_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Question(Generic[T]):
+class Question(Struct, Generic[T], frozen=True):
     """One GET and the pure function that reads its body; `parse` raises BadPayload for any other body."""
 
     path: str

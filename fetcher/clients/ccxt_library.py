@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from fetcher.errors import ConfigError, SourceError
 
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 _STUMBLES = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What ccxt made of an answer.
 
     `rows` pairs each candle as it came with ccxt's reading of it, `[ms, open, high, low, close, volume]` or None, not

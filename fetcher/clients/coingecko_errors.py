@@ -5,11 +5,11 @@ Facts: docs.coingecko.com "errors and rate limits", 2026; error bodies with HTTP
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from fetcher.clients.statuses import advise, by_status, limited, say, shut_out, troubled
 from fetcher.errors import AuthenticationFailed, CannotServe, UnknownSymbol
@@ -30,8 +30,7 @@ KEY_ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(Struct, frozen=True):
     """What an error body says; code 0 where it has none."""
 
     code: int

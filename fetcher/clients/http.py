@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import ssl
 import threading
-from dataclasses import dataclass
 from http.client import IncompleteRead, RemoteDisconnected
 from socket import gaierror
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from weakref import WeakSet
 
 import requests
 import urllib3
+from msgspec import Struct
 from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema
 
 from fetcher.clients.ways import host_of, without_password
@@ -32,8 +32,7 @@ TRANSPORT_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, O
 _BROKEN_ADDRESS = (InvalidURL, InvalidSchema, MissingSchema, InvalidProxyURL, UnicodeError)
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRecord:
+class HttpRecord(Struct, frozen=True):
     """One whole answer as it came, whatever its status; immutable, so that it can be judged later.
 
     `url` holds no secret; `headers` ignores the case of names; `body` is decompressed. `sent_at` is the program clock's

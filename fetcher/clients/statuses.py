@@ -5,9 +5,10 @@ The one place that reads Retry-After and Date: how long a source is left alone i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.clock import ServerClock
 from fetcher.errors import AuthenticationFailed, BadPayload, RateLimited, RetryableError
@@ -29,8 +30,7 @@ LEGAL_REST = HOUR
 CHECK_KEY = "check the key, or the proxy's password, in the configuration"
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Struct, frozen=True):
     """What a person can change, in the words of a source's own settings."""
 
     address: str = "base_url"

@@ -19,13 +19,14 @@ import math
 import shutil
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import cache
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fetcher.clients.http import HttpRecord
 from fetcher.clients.yahoo_errors import wants_crumb
@@ -53,8 +54,7 @@ class _Answered(Exception):
     """No error: ends yfinance's call once the chart's answer is recorded."""
 
 
-@dataclass(slots=True)
-class _CrumbWatch:
+class _CrumbWatch(Struct):
     """The one crumb of this process: the how manieth it is, and when one was last fetched by the clock's seconds."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from fetcher.clock import format_utc
 from fetcher.events import (
@@ -33,8 +34,7 @@ _MANY_ROWS = 10_000  # pruned at once: worth a line for people
 _DEBUG, _INFO, _WARNING = logging.DEBUG, logging.INFO, logging.WARNING
 
 
-@dataclass(slots=True)
-class _Brought:
+class _Brought(Struct):
     """What a run brought of one series so far: candles by source, and what else there is to tell."""
 
     rows: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))

@@ -6,8 +6,9 @@ of this program, never what a stranger sent: there are as many as series, endpoi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.endpoints import FAILING, REACHABLE, RESTING, UNKNOWN
 from fetcher.goals import judged
@@ -25,8 +26,7 @@ _ENDPOINT = ("source", "endpoint")
 _STATES = {REACHABLE: "reachable", FAILING: "failing", RESTING: "resting", UNKNOWN: "unknown"}
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """One metric: its name, what it says, the names of its labels, and its samples at a moment."""
 
     name: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from fetcher.events import JobEnded, PageStored, Planned
 from fetcher.model import Timeframe, Window
@@ -23,8 +24,7 @@ QUIET_SECONDS = 5.0  # without any answer, after which it is said why
 _LOOK_SECONDS = 2.0  # between two looks at what remains
 
 
-@dataclass(slots=True)
-class Count:
+class Count(Struct):
     """One series so far: candles received, slots proven absent, and slots that open jobs still have to bring."""
 
     rows: int = 0
@@ -37,8 +37,7 @@ class Count:
         return self.rows + self.absent
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """Everything that the listeners heard; `samples` are (elapsed seconds, candles received by then).
 
     `started` is when the work began, `fastest` what the limits of the sources allow, candles a second over minutes;

@@ -8,10 +8,11 @@ process; a new one begins with what the database tells of the last hour.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from random import random
 from threading import Lock
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +26,7 @@ SLACK = 2.0  # latencies up to so many times the best count as equal: questions 
 SHORTEST = 0.02  # seconds; below, latency says nothing of a host
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """One endpoint at a moment; times in seconds, shares 0 … 1.
 
     `success` is the recent share of good answers, `latency` what those take (None: not known), `idle` how long ago the
@@ -70,8 +70,7 @@ def take_turn(credit: Mapping[str, float], weights: Mapping[str, float]) -> tupl
     return chosen, after
 
 
-@dataclass(slots=True)
-class _Record:
+class _Record(Struct):
     success: float
     latency: float | None
     heard_at: float  # the clock's elapsed second of the newest outcome

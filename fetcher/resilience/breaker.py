@@ -8,18 +8,18 @@ Requests are sent outside of it and only their outcomes are reported, inside one
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pybreaker
+from msgspec import Struct
+from msgspec.structs import replace
 
 from db.breakers import CLOSED, OPEN
 
 FAIL_MAX = 10  # consecutive failures: several fetchers fail at once, and a third of all failing is not yet an outage
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerState:
+class BreakerState(Struct, frozen=True):
     """One breaker as the database keeps it; `opened_ms` is ms UTC of the program's clock."""
 
     state: str = CLOSED

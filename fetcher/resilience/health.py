@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from db.breakers import Tally
 from db.health import HOUR_MS, bucket
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 30.0  # what a killed process loses of the account at most, and how often a long one writes it
 
 
-@dataclass(slots=True)
-class _Sum:
+class _Sum(Struct):
     requests: int = 0
     errors: int = 0
     latency_ms: float = 0.0
@@ -34,8 +34,7 @@ class _Sum:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HourOf:
+class HourOf(Struct, frozen=True):
     """One endpoint in the hour that begins at `hour_ms` (ms UTC)."""
 
     hour_ms: int

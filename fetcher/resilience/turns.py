@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from db import health
 from db.engine import reading
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 _AFTER_A_FAILURE = 0.7  # what each failure in a row leaves of a good name
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """One request's turn, its weight spent; `probe` where it is a half-open breaker's one probe."""
 
     gate: Gate

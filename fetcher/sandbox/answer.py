@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,8 +17,7 @@ JSON = "application/json;charset=UTF-8"
 HTML = "text/html"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """The candles one request asked for; `symbol` as the vendor names it."""
 
     symbol: str
@@ -25,8 +25,7 @@ class Asked:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Status, headers and body; `delivery` is how they reach the client, `delay` the seconds before they do.
 
     `delivery`: `whole`, `cut` (half of the promised body, then the connection closes) or `reset` (RST, nothing sent).

@@ -6,10 +6,11 @@ Its objects lie in S3 and speak of errors as S3 does; nothing here counts as wei
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
+
+from msgspec import Struct, field
 
 from fetcher.sandbox.answer import HTML, Answer, Asked
 from fetcher.sandbox.archive_faults import IN_ROWS, IN_TEXT, MISSING, FileFaults, check_patterns
@@ -44,8 +45,7 @@ _GONE = {MISSING, "no_checksum"}
 _INTERNAL = ("InternalError", "We encountered an internal error. Please try again.")
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveOptions:
+class ArchiveOptions(Struct, frozen=True):
     """What an archive can be told at its start: faults of files, spells of being down, lateness, MiB kept in memory.
 
     A month of minutes is about 2.5 MiB, so that 400 of them stay in the usual GiB.

@@ -5,11 +5,11 @@ A fault of the contents makes another zip with a CHECKSUM that is right for it: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from msgspec import Struct, field
 
 from fetcher.errors import ConfigError
 
@@ -74,8 +74,7 @@ def check_patterns(told: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
     return checked
 
 
-@dataclass(slots=True)
-class FileFaults:
+class FileFaults(Struct):
     """Which fault a file has: the first whose patterns name its zip (`*` and `?` stand for what they usually do).
 
     A pattern that starts with `once:` holds until the zip or its CHECKSUM is asked for a second time, whichever a

@@ -6,10 +6,11 @@ import hashlib
 import io
 import zipfile
 from collections import OrderedDict
-from dataclasses import dataclass
 from random import Random
 from threading import Lock
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.sandbox import render
 from fetcher.sandbox.archive_faults import IN_ROWS, IN_TEXT
@@ -23,8 +24,7 @@ _LEVEL = 1  # a third of the text, as real files are; higher levels take up to s
 _MEBIBYTE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveFile:
+class ArchiveFile(Struct, frozen=True):
     """One zip as it lies in the archive: its bytes, how many candles are in it, and the hashes of the bytes in hex."""
 
     body: bytes

@@ -6,8 +6,9 @@ Source: binance-public-data `README.md` and `python/enums.py`; the hour of publi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from fetcher.model import DAY, SECOND, TIMEFRAMES, Timeframe, Window
 
@@ -26,16 +27,14 @@ _PATH = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Lateness:
+class Lateness(Struct, frozen=True):
     """How much later (ms) than usual files of days and of months are published; earlier where negative."""
 
     daily_ms: int = 0
     monthly_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FileName:
+class FileName(Struct, frozen=True):
     """One zip of the archive by the name it has without `.zip`: candles of a symbol that open within the period."""
 
     stem: str

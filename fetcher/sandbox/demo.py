@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from fetcher.clock import Clock, format_utc, parse_utc
 from fetcher.errors import ConfigError
@@ -55,8 +56,7 @@ class NotAsToldError(Exception):
     """A step that did not come out as the demonstration says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """The demonstration's folder, its exchange, and what happened there: `wanted` of which the `outage` never was."""
 
     folder: Path

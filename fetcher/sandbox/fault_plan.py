@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from random import Random
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from fetcher.errors import ConfigError
 from fetcher.sandbox.binance import KLINES
@@ -24,8 +25,7 @@ NONE = "none"
 _GROUPS = {"transient": TRANSIENT, "all": FAULTS}
 
 
-@dataclass(slots=True)
-class Script:
+class Script(Struct):
     """The next `count` answers of `path` (`*` stands for anything) get `fault`; with a symbol only those about it.
 
     The symbol is the vendor's own name of the market, like `BTC-USDT` or `bitcoin`.
@@ -51,8 +51,7 @@ def check_chances(chances: Mapping[str, float]) -> dict[str, float]:
     return checked
 
 
-@dataclass(slots=True)
-class FaultPlan:
+class FaultPlan(Struct):
     """Chances, scripts and the paths they hold for (klines alone unless told otherwise), of one exchange's format."""
 
     chances: dict[str, float] = field(default_factory=dict)

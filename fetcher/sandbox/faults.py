@@ -6,8 +6,10 @@ A fault that finds nothing to spoil (no rows, another kind of body) returns the 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fetcher.sandbox.answer import HTML, JSON, Answer
 from fetcher.sandbox.layout import BINANCE_ROWS
@@ -25,8 +27,7 @@ _GATEWAY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Severity:
+class Severity(Struct, frozen=True):
     """How bad: seconds of `hang` and `latency`, Retry-After seconds of an injected 429 or 418 (0: without the header).
 
     Most vendors send none with theirs.
@@ -37,8 +38,7 @@ class Severity:
     retry_after: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(Struct, frozen=True):
     """What a fault may use: seeded randomness, its severity, the exchange's clock (ms UTC), format and refusals."""
 
     rng: Random

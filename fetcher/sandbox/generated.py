@@ -6,11 +6,11 @@ Minutes are the truth; every coarser candle is the exact sum of the minutes that
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct, field
 
 from fetcher.model import DAY, HOUR, MINUTE, TIMEFRAMES, Grid, Timeframe, Window
 from fetcher.sandbox import symbols
@@ -34,16 +34,14 @@ _HOURS_PER_BLOCK = 1_024
 _MINUTE, _HOUR = Timeframe("1m"), Timeframe("1h")
 
 
-@dataclass(frozen=True, slots=True)
-class Shifted:
+class Shifted(Struct, frozen=True):
     """Minutes whose shown times are `offset_ms` late, as on 2018-02-09 after a restart (14,789 ms)."""
 
     window: Window
     offset_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """What happened in a generated market; times in ms UTC."""
 
     seed: int = 0

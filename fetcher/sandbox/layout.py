@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +20,7 @@ def _replaced(_document: Any, rows: list[Row]) -> Any:
     return rows
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """The places of a row's cells; `volume` and `end` (the close time) are None where a row has none.
 
     `cells` is how many of them a client reads, `unit` the ms of one step of their times. `take` and `put` find the rows

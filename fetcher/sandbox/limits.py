@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from fetcher.model import MINUTE
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """A request that was not served: status 429 or 418, the seconds to stay away, and until when (ms UTC)."""
 
     status: int
@@ -16,8 +15,7 @@ class Refusal:
     until_ms: int
 
 
-@dataclass(slots=True)
-class WeightLimit:
+class WeightLimit(Struct):
     """Weight used in the current minute of the exchange's clock, and the rest or ban that follows an excess."""
 
     per_minute: int = 6_000
@@ -55,8 +53,7 @@ class WeightLimit:
         self._minute, self.used, self._rest_until, self._ban_until, self._strikes = -1, 0, 0, 0, 0
 
 
-@dataclass(slots=True)
-class WindowLimit:
+class WindowLimit(Struct):
     """At most `allowed` weight in each fixed window of the exchange's clock; those above are refused, nobody is banned.
 
     Refused requests count like served ones. `window_ms` divides a day.

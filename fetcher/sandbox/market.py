@@ -7,10 +7,10 @@ candle, and the oracle that tests compare a database with.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from fetcher.errors import ConfigError
 from fetcher.model import CANDLE, CUT_SHORT, DAY, OFF_GRID, Window, empty_rows
@@ -35,8 +35,7 @@ _EXACT = 2**53  # below it an integer is a double, so that one division is the c
 _WIDEST_CHUNK = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """One symbol of a market; `listed_ms` in ms UTC, prices with `price_places` decimals, amounts with `lot_places`."""
 
     symbol: str
@@ -48,8 +47,7 @@ class Listing:
     trading: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Open times asked for, both inclusive in ms UTC, None where open; at most `limit` rows.
 
     With a start the oldest rows from it, without one the newest up to the end.

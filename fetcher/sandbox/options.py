@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from fetcher.clock import Clock, parse_utc
 from fetcher.errors import ConfigError
@@ -30,8 +31,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
 _UNITS = {"ms": 1, "s": SECOND, "": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
-@dataclass(frozen=True, slots=True)
-class VenueOptions:
+class VenueOptions(Struct, frozen=True):
     """What one venue can be told at the start: chances of faults, spells of being down, halts, limit, clock ahead (ms).
 
     `down`: nobody is answered then; `outages`: minutes that this venue never had, though the others did. Binance's
@@ -45,8 +45,7 @@ class VenueOptions:
     ahead_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxOptions:
+class SandboxOptions(Struct, frozen=True):
     """Everything a sandbox can be told at its start; port 0 takes a free one, `data` replaces the generated market.
 
     `latency_seconds` is added to every answer. With `die_with_stdin` the sandbox ends when its stdin does. `faults`,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass, replace
 from email.utils import formatdate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from fetcher.clock import Clock
 from fetcher.errors import ConfigError
@@ -35,8 +37,7 @@ if TYPE_CHECKING:
 _LOGGED = 200_000  # requests remembered; older ones fall out, `n` goes on
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Struct, frozen=True):
     """One request as the sandbox saw it; `at_ms` on its own clock, `real_ms` on the machine's."""
 
     n: int

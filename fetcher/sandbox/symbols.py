@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
+
+from msgspec import Struct
 
 from fetcher.sandbox.noise import key_of
 
@@ -22,8 +23,7 @@ WELL_KNOWN = (*(f"{coin}USDT" for coin in _COINS), "BTCUSDC", "ETHUSDC", "USDCUS
 _TURNOVER = 60_000.0  # dollars in an ordinary minute
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """The usual price in ticks and volume of a minute in lots, and the decimals of both (together at most 8)."""
 
     price: int

@@ -5,9 +5,11 @@ Binance lives at the root, every other venue below its own name: `/kraken/0/publ
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from fetcher.clock import format_utc
 from fetcher.errors import ConfigError

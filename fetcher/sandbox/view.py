@@ -5,10 +5,10 @@ A constant factor keeps what is true of the truth: the order within a candle, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from fetcher.model import CANDLE, DAY, Timeframe, Window, empty_rows
 from fetcher.sandbox.market import AMOUNTS, PRICES, UNIT, Span, aggregate, as_doubles
@@ -24,8 +24,7 @@ _DAY = Timeframe("1d")
 _PART = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A market as a venue names it (`id`), and the true one behind it: a USD pair is the USDT one seen once more."""
 
     id: str

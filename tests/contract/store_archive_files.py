@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
 from db import archive_files
@@ -54,4 +54,4 @@ class ArchiveFileStore(StoreBase):
     def test_what_cannot_be_is_refused(self, conn: Connection, file: ArchiveFileRow, wrong: dict[str, object]) -> None:
         """An unknown state, a time that ends before it begins, a series or source that there is not."""
         with pytest.raises(IntegrityError), conn.begin_nested():
-            archive_files.put(conn, replace(file, **wrong))  # type: ignore[arg-type]  # what the table must refuse
+            archive_files.put(conn, replace(file, **wrong))

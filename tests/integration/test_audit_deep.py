@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from db import candles, coverage
 from db.engine import reading, writing

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest  # noqa: TID253 (a test may wait)
 from prometheus_client.parser import text_string_to_metric_families  # noqa: TID253 (a test may wait)
 

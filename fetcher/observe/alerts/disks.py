@@ -6,8 +6,9 @@ import os
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 _STDERR = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
+class Disk(Struct, frozen=True):
     """A disk by what is written to it; `free` are bytes that this user may still write."""
 
     what: str

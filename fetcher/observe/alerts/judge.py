@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.clients.coingecko_errors import KEY_ADVICE
 from fetcher.clients.statuses import CHECK_KEY
@@ -32,8 +33,7 @@ _ABOUT_KEYS = (CHECK_KEY, *KEY_ADVICE.values())  # how sentences about a refused
 _FEW_ERRORS = 3  # in an hour, which a source that is hardly asked may make
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Struct, frozen=True):
     """What only this machine knows: its name, its disks, and a sentence for each key that is not there, by source."""
 
     host: str

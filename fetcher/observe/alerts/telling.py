@@ -7,9 +7,11 @@ and goes falls silent. In quiet hours only urgent ones begin; what was held back
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from db.alerts import AlertRow
 from fetcher.model import DAY, HOUR
@@ -34,16 +36,14 @@ class Turn(Enum):
     PASSED = "passed"  # it came and went while nobody wanted to be told
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(Struct, frozen=True):
     """One thing to tell of an alert, as it is."""
 
     turn: Turn
     alert: AlertRow
 
 
-@dataclass(frozen=True, slots=True)
-class Manners:
+class Manners(Struct, frozen=True):
     """How this process tells: durations in ms, whether it is quiet now, and whether it has anybody to tell at all."""
 
     host: str
@@ -53,8 +53,7 @@ class Manners:
     tells: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Alerts to store, keys to forget, and what to tell."""
 
     changed: tuple[AlertRow, ...]
