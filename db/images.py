@@ -29,14 +29,23 @@ _PAGE = 32_768
 _LEAF, _INTERIOR = 13, 5  # kinds of pages; the first byte
 _HEADER_BYTES = {_LEAF: 8, _INTERIOR: 12}
 _SERIAL = {"f8": 7, "i8": 6, "i2": 2}  # how a record says what a value is; all are stored big-endian
+_ABOVE = np.dtype([("page", ">u4"), ("rowid", "u1", 3)])  # a cell of the page above: a leaf, and its last rowid
+_BEFORE_RECORD = 4  # bytes of a cell: its record's length, and its rowid
+_MOST_BYTES = 127  # of a record, so that its length is one byte
 _FIRST_ROWID = 1 << 14  # from here on a varint has three bytes
 _ATTACHED = "images"
 
 
 def can_attach(conn: Connection, rows: Rows) -> bool:
     """Whether SQLite can read an image here, and this transaction has room for one more."""
-    able = hasattr(sqlite3.Connection, "deserialize")  # not where Python was built with an SQLite without it
-    return able and 0 < len(rows) <= MOST_ROWS and len(conn.info.get(_ATTACHED, ())) < _MOST_IMAGES
+    if not 0 < len(rows) <= MOST_ROWS or len(conn.info.get(_ATTACHED, ())) >= _MOST_IMAGES:
+        return False
+    driver: Any = conn.connection.driver_connection
+    return (
+        hasattr(driver, "deserialize")  # not where Python was built with an SQLite without it
+        and driver.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED) >= _MOST_IMAGES
+        and driver.execute("PRAGMA main.encoding").fetchone() == ("UTF-8",)  # both have to have the same
+    )
 
 
 def attach(conn: Connection, rows: Rows) -> str:
@@ -53,59 +62,81 @@ def attach(conn: Connection, rows: Rows) -> str:
     return f"{schema}.t"
 
 
-def detach(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-    """Let go of all images of a connection that is given back to the pool."""
+def detach(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    """Let go of all images of a connection that is given back to the pool; one that holds on to them is closed."""
+    attached = record.info.pop(_ATTACHED, ())
+    if connection is None:  # it was closed before
+        return
     driver: Any = connection
-    for schema in record.info.pop(_ATTACHED, ()):
-        driver.execute(f"DETACH {schema}")
+    try:
+        for schema in attached:
+            driver.execute(f"DETACH {schema}")
+    except sqlite3.Error as error:  # what was committed is committed
+        record.invalidate(error)
 
 
-def image(rows: Rows) -> bytes:
-    """A whole database of one table `t` with the columns of `rows`: shape (n,), 1 … MOST_ROWS of f8, i8 and i2."""
-    cells = _cells(rows)
-    each = (_PAGE - _HEADER_BYTES[_LEAF]) // (cells.itemsize + 2)
-    full, rest = divmod(len(cells), each)
+def image(rows: Rows) -> memoryview:
+    """A whole database of one table `t` with the columns of `rows`: shape (n,), 1 … MOST_ROWS of f8, i8 and i2.
+
+    ValueError where a row has more than _MOST_BYTES.
+    """
+    cell = _cell(rows.dtype)
+    if cell.itemsize - _BEFORE_RECORD > _MOST_BYTES:
+        raise ValueError(f"a row of an image has {_MOST_BYTES} bytes at most, not {cell.itemsize - _BEFORE_RECORD}")
+    each = (_PAGE - _HEADER_BYTES[_LEAF]) // (cell.itemsize + 2)
+    full, rest = divmod(len(rows), each)
     leaves = full + (rest > 0)
     first = 2 if leaves > 1 else 1  # of the leaves; a single one is the table's root itself
     pages = np.zeros((first + leaves, _PAGE), dtype=np.uint8)
     pages[0] = _first_page(rows.dtype.names or ())
     pages[0, 28:32] = _big(len(pages), "u4")
     if leaves > 1:
-        above = np.empty(leaves - 1, dtype=[("page", ">u4"), ("rowid", "u1", 3)])  # the last leaf stands in the header
+        [above] = _cells(pages[1:2], _INTERIOR, leaves - 1, _ABOVE)
         above["page"] = first + 1 + np.arange(leaves - 1)
         above["rowid"] = _varints(np.arange(1, leaves) * each - 1)
-        _fill(pages[1:2], _INTERIOR, above)
-        pages[1, 8:12] = _big(len(pages), "u4")
-    _fill(pages[first : first + full], _LEAF, cells[: full * each])
-    _fill(pages[first + full :], _LEAF, cells[full * each :])
-    return pages.tobytes()
+        pages[1, 8:12] = _big(len(pages), "u4")  # the last leaf stands in the header
+    if full:
+        _write(pages[first : first + full], rows[: full * each], 0, cell)
+    if rest:
+        _write(pages[first + full :], rows[full * each :], full * each, cell)
+    return pages.data
 
 
-def _cells(rows: Rows) -> Rows:
-    """Each row as it stands on a page: the length of its record, its rowid, the record's header, the values."""
-    types = {name: rows.dtype[name].str[1:] for name in rows.dtype.names or ()}
-    header = [1 + len(types), *(_SERIAL[kind] for kind in types.values())]
-    values = [(name, f">{kind}") for name, kind in types.items()]
-    cells = np.empty(len(rows), dtype=[("_length", "u1"), ("_rowid", "u1", 3), ("_header", "u1", len(header)), *values])
-    cells["_length"] = cells.itemsize - 4
-    cells["_rowid"] = _varints(np.arange(len(rows)))
-    cells["_header"] = header
-    for name in types:
-        cells[name] = rows[name]
-    return cells
+def _write(pages: Bytes, rows: Rows, number: int, cell: np.dtype[np.void]) -> None:
+    """Share rows out evenly among leaves; `number` is that of the first one."""
+    cells = _cells(pages, _LEAF, len(rows) // len(pages), cell)
+    cells["_length"] = cell.itemsize - _BEFORE_RECORD
+    cells["_rowid"] = _varints(np.arange(number, number + len(rows))).reshape(*cells.shape, 3)
+    cells["_header"] = _record_header(rows.dtype)
+    for name in rows.dtype.names or ():
+        cells[name] = rows[name].reshape(cells.shape)
 
 
-def _fill(pages: Bytes, kind: int, cells: Rows) -> None:
-    """Share cells out evenly among pages: header, then where each cell stands, and the cells at the page's end."""
-    if not len(pages):
-        return
-    count, size, header = len(cells) // len(pages), cells.itemsize, _HEADER_BYTES[kind]
+def _cells(pages: Bytes, kind: int, count: int, cell: np.dtype[np.void]) -> np.ndarray[tuple[int, int], Any]:
+    """Lay out pages for so many cells each: header, then where each cell stands, and the cells at the page's end.
+
+    The cells, which are to be filled: shape (pages, count).
+    """
+    size, header = cell.itemsize, _HEADER_BYTES[kind]
     start = _PAGE - count * size
     pages[:, 0] = kind
     pages[:, 3:5] = _big(count, "u2")
     pages[:, 5:7] = _big(start, "u2")
     pages[:, header : header + 2 * count] = (start + size * np.arange(count)).astype(">u2").view(np.uint8)
-    pages[:, start:] = cells.view(np.uint8).reshape(len(pages), -1)
+    return np.ndarray((len(pages), count), cell, buffer=pages.data, offset=start, strides=(_PAGE, size))
+
+
+def _cell(rows: np.dtype[np.void]) -> np.dtype[np.void]:
+    """A row as it stands on a page: the length of its record, its rowid, the record's header, the values."""
+    header = len(_record_header(rows))
+    values = [(name, f">{rows[name].str[1:]}") for name in rows.names or ()]
+    return np.dtype([("_length", "u1"), ("_rowid", "u1", 3), ("_header", "u1", header), *values])
+
+
+def _record_header(rows: np.dtype[np.void]) -> list[int]:
+    """Its own length, then what each value is."""
+    names = rows.names or ()
+    return [1 + len(names), *(_SERIAL[rows[name].str[1:]] for name in names)]
 
 
 @lru_cache(maxsize=4)

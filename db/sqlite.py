@@ -64,7 +64,7 @@ def open_sqlite(url: URL, busy_seconds: float) -> Engine:
         url,
         poolclass=QueuePool,
         pool_size=0,  # no limit: as many connections as threads ask at once, all kept
-        pool_use_lifo=True,  # the one last used has pages and statements at hand
+        pool_use_lifo=True,  # the one last used has pages and statements at hand; at times the log's thread takes it
         # isolation_level None: the driver's own transaction control would begin too late (only before a write).
         connect_args={"timeout": busy_seconds, "isolation_level": None, "check_same_thread": False},
     )

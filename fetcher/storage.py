@@ -68,7 +68,7 @@ class Storage:
         return stored
 
     def bring_in_log(self) -> None:
-        """See `db.engine`; whatever fails here is met by the next commit, too."""
+        """See `db.engine`."""
         bring_in_log(self._engine)
 
     @retried

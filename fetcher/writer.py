@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING
 
@@ -189,8 +190,13 @@ class Writer:
             self._tell(error)
             return
         ended = tuple(job for job in jobs.values() if job.settled(pages_here[job.id]))
+        self._have_log_copied(stored.new + stored.changed, more=self._rows > sum(len(p.batch.rows) for _, p in group))
         self._tell(Committed(tuple(group), stored, ended))
-        self._in_log += stored.new + stored.changed
-        if self._in_log >= LOG_ROWS and not self._waiting.empty():  # at the end the database does it anyway
+
+    def _have_log_copied(self, rows: int, *, more: bool) -> None:
+        """Beside the next commits, where that is worth it; behind the last one the database does so when it closes."""
+        self._in_log += rows
+        if self._in_log >= LOG_ROWS and more:
             self._in_log = 0
-            self._beside.submit(self._storage.bring_in_log)
+            with suppress(RuntimeError):  # no thread to be had: it is copied later
+                self._beside.submit(self._storage.bring_in_log)

@@ -93,9 +93,10 @@ def _read_columns(lines: bytes) -> Rows | None:
         return None
     rows = np.zeros(table.num_rows, dtype=WIRE)
     for name, column in zip(_COLUMNS, table.combine_chunks().columns, strict=True):
-        rows[name] = numbers = np.from_dlpack(column.chunk(0))  # its to_numpy would load pandas
-        if not ((numbers >= 0) if name in _INTEGERS else (numbers < _BEYOND)).all():
+        numbers = np.from_dlpack(column.chunk(0))  # its to_numpy would load pandas
+        if not ((numbers >= 0) if name in _INTEGERS else (np.isfinite(numbers) & (numbers < _BEYOND))).all():
             return None
+        rows[name] = numbers
     _to_ms(rows)
     return rows
 

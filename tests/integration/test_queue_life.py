@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from db import endpoints
+from db import endpoints, jobs
 from db.engine import writing
 from db.errors import DatabaseProblem
 from fetcher.audit import audit
@@ -21,6 +21,8 @@ from tests.integration.world import market, open_world, same_candles, window
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from fetcher.model import Rows
     from fetcher.page import Stored
@@ -69,6 +71,24 @@ def test_a_candle_that_is_always_refused_costs_little(tmp_path: Path) -> None:
         waiting = world.query("SELECT start_ms, end_ms, status FROM jobs WHERE status <> 'done'")
         assert waiting == [(BROKEN, BROKEN + HOUR, "queued")]
         assert len(world.klines()) <= 40
+
+
+def test_a_job_is_ended_by_the_commit_of_its_last_page_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second word of it would wait behind the next commit, and everything that follows with it."""
+    ended: list[int] = []
+    finish = jobs.finish
+
+    def counted(connection: Connection, job_id: int, now_ms: int) -> None:
+        ended.append(job_id)
+        finish(connection, job_id, now_ms)
+
+    monkeypatch.setattr(jobs, "finish", counted)
+    with open_world(tmp_path, "--clock", format_utc(NOW)) as world:
+        world.configure(market("BTC/USDT", "1m", "2024-01-01"))
+        assert world.run(clock=at(world, NOW)).outcome is Outcome.OK
+        assert world.jobs() == {"done": len(ended)}
+    assert len(ended) > 4
+    assert len(set(ended)) == len(ended)
 
 
 def test_what_is_deleted_beside_a_waiting_job_is_fetched(tmp_path: Path) -> None:

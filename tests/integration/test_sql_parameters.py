@@ -29,6 +29,7 @@ markets:
 RUNS_SQL = {"execute", "executemany", "exec_driver_sql", "copy", "text", "_do"}
 BUILT = {
     "db/candles.py": "names of columns",
+    "db/images.py": "names of ours: of columns, of what is attached",
     "db/copying.py": "names of columns and of a table of ours",
     "db/counting.py": "whole numbers: times and ids",
     "db/checks.py": "a number of ours",

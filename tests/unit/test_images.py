@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from db.images import Rows
 
@@ -55,6 +55,11 @@ def some_rows(number: int, first: int = 0) -> Rows:
     return rows
 
 
+def attached(connection: Connection) -> set[str]:
+    """What a connection has attached."""
+    return {row[1] for row in connection.exec_driver_sql("PRAGMA database_list")} - {"main", "temp"}
+
+
 def plain(rows: Rows) -> list[tuple[Any, ...]]:
     """Rows as SQLite gives them: NaN is NULL."""
     return [tuple(None if cell != cell else cell for cell in row) for row in rows.tolist()]  # noqa: PLR0124 (NaN)
@@ -67,7 +72,12 @@ def opened(rows: Rows) -> tuple[list[tuple[str]], list[tuple[Any, ...]]]:
         return connection.execute("PRAGMA integrity_check").fetchall(), connection.execute("SELECT * FROM t").fetchall()
 
 
-@pytest.mark.parametrize("number", [1, 2, 265, 266, 267, 532, 533, 44_640])
+ON_A_PAGE = 327  # 32,768 bytes, less a header of 8, by cells of 98 bytes and two that say where each is
+
+
+@pytest.mark.parametrize(
+    "number", [1, 2, ON_A_PAGE - 1, ON_A_PAGE, ON_A_PAGE + 1, 2 * ON_A_PAGE, 2 * ON_A_PAGE + 1, 44_640]
+)
 def test_every_number_of_rows_is_a_sound_database(number: int) -> None:
     """One page, exactly full pages, a last page with a single row, a month of minutes."""
     rows = some_rows(number)
@@ -135,8 +145,7 @@ def test_more_than_a_transaction_has_room_for_go_as_parameters(engine: Engine) -
             assert len(connection.info[images._ATTACHED]) == images._MOST_IMAGES
             assert candles.count(connection, number, 0, 2**62) == MANY * (images._MOST_IMAGES + 2)
     with writing(engine) as connection:
-        attached = {row[1] for row in connection.exec_driver_sql("PRAGMA database_list")}
-    assert attached <= {"main", "temp"}
+        assert not attached(connection)
 
 
 def test_what_a_rolled_back_transaction_attached_is_let_go(engine: Engine) -> None:
@@ -151,3 +160,67 @@ def test_what_a_rolled_back_transaction_attached_is_let_go(engine: Engine) -> No
         candles.insert(connection, 1, 1, some_rows(MANY))
     with reading(engine) as connection:
         assert candles.count(connection, 1, 0, 2**62) == MANY
+        assert not attached(connection)
+
+
+def test_a_row_that_is_too_wide_is_refused() -> None:
+    """An image of it would be rubbish: lengths are one byte."""
+    image(np.ones(3, dtype=[(f"c{n}", "f8") for n in range(14)]))
+    with pytest.raises(ValueError, match="a row of an image has 127 bytes at most, not 136"):
+        image(np.ones(3, dtype=[(f"c{n}", "f8") for n in range(15)]))
+
+
+def test_where_nothing_can_be_attached_rows_go_as_parameters(engine: Engine) -> None:
+    """As SQLite may be built; and it reads no image beside a database in another encoding, which somebody else made."""
+    with writing(engine) as connection:
+        driver: Any = connection.connection.driver_connection
+        before = driver.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        candles.insert(connection, 1, 1, some_rows(MANY))
+        driver.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, before)
+        assert candles.count(connection, 1, 0, 2**62) == MANY
+
+
+def test_a_database_in_utf_16_takes_many_rows(tmp_path: Path) -> None:
+    """Made by hand before the program met it."""
+    path = tmp_path / "wide.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA encoding = 'UTF-16le'")
+        connection.execute("CREATE TABLE mine (x)")
+        connection.execute("DROP TABLE mine")
+    wide = open_engine(f"sqlite:///{path}")
+    DatabaseManager(wide, f"sqlite:///{path}").prepare()
+    with writing(wide) as conn:
+        candles.insert(conn, 1, 1, some_rows(MANY))
+        assert candles.count(conn, 1, 0, 2**62) == MANY
+    wide.dispose()
+
+
+def test_a_connection_that_is_gone_has_nothing_to_let_go(engine: Engine) -> None:
+    """What went wrong is told, not that it cannot be detached any more; and the next one is as new."""
+
+    def interrupted() -> None:
+        with writing(engine) as connection:
+            candles.insert(connection, 1, 1, some_rows(MANY))
+            connection.invalidate()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with writing(engine) as connection:
+        assert candles.count(connection, 1, 0, 2**62) == 0
+        candles.insert(connection, 1, 1, some_rows(MANY))
+        assert connection.info[images._ATTACHED] == ["image0"]
+
+
+def test_a_connection_that_holds_on_to_an_image_is_closed(engine: Engine) -> None:
+    """A cursor left open on one: what was committed is committed, and the pool has no connection that still has it."""
+    with writing(engine) as connection:
+        candles.insert(connection, 1, 1, some_rows(MANY))
+        driver: Any = connection.connection.driver_connection
+        held = driver.execute("SELECT * FROM image0.t")
+        held.fetchone()
+    with reading(engine) as connection:
+        assert candles.count(connection, 1, 0, 2**62) == MANY
+        assert not attached(connection)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        held.fetchone()
