@@ -247,7 +247,7 @@ def test_one_thread_fetches_the_crumb_for_all(*, closed: bool) -> None:
     """Eight that are refused at once cost one fetching; where that brings nothing, nobody tries again for a minute."""
     with Guarded(closed=closed) as server:
         ours = Clock(NOW)
-        client = YahooFinanceAPIClient("yahoo", ours, IMPATIENT, base_url=server.url)
+        client = YahooFinanceAPIClient("yahoo", ours, (30.0, 30.0), base_url=server.url)
 
         def ask(_: int) -> tuple[int, int]:
             try:

@@ -105,7 +105,7 @@ def test_rows_that_are_there_already_are_no_progress(tmp_path: Path) -> None:
         world.configure_sources(market_of("BTC/USDT", "1h", "2026-05-25", "okx"))
         attempts = []
         for hours in (0, 1, 2, 3):
-            assert world.run(6.0, clock=world.set_clock(NOW + hours * HOUR, 4)).missing == 2
+            assert world.run(60.0, clock=world.set_clock(NOW + hours * HOUR, 4)).missing == 2
             [(count,)] = world.query("SELECT attempts FROM jobs WHERE start_ms = :start", start=broken[0])
             attempts.append(count)
         assert attempts[-1] > attempts[1] > 0
