@@ -18,7 +18,6 @@ from db.images import image
 from db.manager import DatabaseManager
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine
@@ -27,16 +26,6 @@ if TYPE_CHECKING:
 
 DTYPE = np.dtype([(name, STORED_DTYPE[name]) for name in COLUMNS])
 MANY = candles._ROWS_OF_AN_IMAGE
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An empty store."""
-    url = f"sqlite:///{tmp_path}/market.db"
-    made = open_engine(url)
-    DatabaseManager(made, url).prepare()
-    yield made
-    made.dispose()
 
 
 def some_rows(number: int, first: int = 0) -> Rows:

@@ -9,15 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.engine import open_engine, reading, writing
-from db.manager import DatabaseManager
+from db.engine import reading, writing
 from fetcher.lacking import Lack, by_witness, forget, is_quiet, merged, recall, remember, together, with_neighbours
 from fetcher.model import DAY, MINUTE, Series, Timeframe, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from sqlalchemy import Engine
 
 SOURCES = ("binance", "okx", "coinbase")
@@ -67,16 +63,6 @@ def test_holes_are_joined_while_they_fit_one_answer(holes: list[Window], slots: 
     assert all(size <= slots for size, group in zip(sizes, groups, strict=True) if len(group) > 1)
     for group, following in pairwise(groups):
         assert GRID.count(with_neighbours((*group, following[0]), GRID)) > slots
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """An empty database."""
-    url = f"sqlite:///{tmp_path}/market.db"
-    made = open_engine(url)
-    DatabaseManager(made, url).prepare()
-    yield made
-    made.dispose()
 
 
 def known(engine: Engine, now_ms: int = NOW) -> list[Lack]:

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from db import candles
-from db.engine import bring_in_log, open_engine, reading, writing
+from db.engine import bring_in_log, reading, writing
 from db.jobs import JobRow, NewJob, add, listing
-from db.manager import DatabaseManager
 from db.series import WantedSeries, sync_series
 from fetcher import writer as writers
 from fetcher.clock import Clock
@@ -25,7 +24,6 @@ from fetcher.storage import Storage
 from fetcher.writer import Committed, OpenJob, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -42,19 +40,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(path: Path) -> Iterator[Engine]:
-    """An engine on an empty store."""
-    url = f"sqlite:///{path}"
-    made = open_engine(url)
-    DatabaseManager(made, url).prepare()
-    bring_in_log(made)
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
 def btc(engine: Engine) -> Series:
-    """A series of minutes."""
+    """A series of minutes, in a store whose tables are in the file."""
+    bring_in_log(engine)
     with writing(engine) as conn:
         [row] = sync_series(conn, [WantedSeries("BTC/USDT", "1m", MINUTE, 0, ("binance",))], 0)
     return as_series(row)
@@ -104,7 +92,7 @@ def test_the_writer_has_it_copied_while_more_waits(
     class Slow(Storage):
         def commit(self, *given: object) -> object:  # type: ignore[override]  # only to wait in the first one
             at_first.wait(30)
-            return super().commit(*given)  # type: ignore[arg-type]
+            return super().commit(*given)  # type: ignore[arg-type]  # as they came
 
         def bring_in_log(self) -> None:
             super().bring_in_log()
