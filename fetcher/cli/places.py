@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import typer
+from msgspec import Struct
 
 from fetcher.errors import ConfigError
 
@@ -14,8 +14,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _WRAPPER = "fetcher-cron.sh"
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(Struct, frozen=True):
     """The folder to start in, the Python that has the packages, and the folder with wrapper and templates."""
 
     root: Path

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pwd
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fetcher.cli.crontab import every
 from fetcher.credentials import CREDENTIALS_FOLDER, ENVIRONMENT_FILE
@@ -23,8 +24,7 @@ _AFTER = "Wants=network-online.target\nAfter=network-online.target postgresql.se
 _PLACE = re.compile(r"@([A-Z_]+)@")
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What units are asked for; `variables` are those that sources want their keys from."""
 
     config: Path
