@@ -67,7 +67,10 @@ def _service(target: Target) -> Any:  # noqa: ANN401 (the same)
     library.setLevel(logging.WARNING)
     if not library.handlers:
         library.addHandler(logging.NullHandler())
-    asset = AppriseAsset(app_id="candle-fetcher", app_desc="candle-fetcher", async_mode=False, secure_logging=True)
+    # No limit of its own, for which it would send in an executor's thread: Python ends only after those.
+    asset = AppriseAsset(
+        app_id="candle-fetcher", app_desc="candle-fetcher", async_mode=False, secure_logging=True, service_timeout=0
+    )
     with warnings.catch_warnings():  # it loads all its services, some of which import what Python will drop
         warnings.simplefilter("ignore")
         service = Apprise.instantiate(target.url, asset=asset)
