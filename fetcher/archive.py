@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Lock, Timer
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fetcher.attempts import Effort
+from fetcher.clients.archive_csv import warm_up
 from fetcher.clients.binance_archive import NO_DAILY, checksum_in, file_name, modified_ms, parse_zip
 from fetcher.errors import BadPayload, NotPublished, SourceError
 from fetcher.filenotes import MISSING, READ, SUSPECT, FileNote
@@ -43,6 +44,7 @@ T = TypeVar("T")
 
 FILES_AT_ONCE = 6  # in memory, some 10 MB each; more would not keep the network busier
 _EFFORT = Effort(tries=3, hurried=True)  # of one request; then the next route is better than waiting
+_SENT_SECONDS = 0.02  # after the first file is asked for: all that are first are on their way, and nobody works
 _LOOKS = 2  # at a file that cannot be believed
 
 
@@ -77,6 +79,7 @@ class ArchiveReader:
         self.room = BoundedSemaphore(FILES_AT_ONCE)
         # Read one after the other: side by side all would be ready late, and the writer idle till then.
         self._reading = Lock()
+        self._is_warm = False
         self._beside = ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="checksum")
 
     def close(self) -> None:
@@ -162,6 +165,9 @@ class ArchiveReader:
     def _fetch(self, series: Series, source: str, period: Period) -> Fetched:
         """A zip and, meanwhile, its checksum; raises NotPublished without a zip, and what the attempts raise."""
         client, line = self._archives[source].client, self._archives[source].line
+        if not self._is_warm:
+            self._is_warm = True
+            Timer(_SENT_SECONDS, warm_up).start()
         checksum = self._beside.submit(self.named_now, series, source, period)
         try:
             answer = self._ask(series, source, period, client.zip, "file")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -49,8 +48,7 @@ def _ask(router: APIRouter, series: Series, source: str) -> Listing:
         raise Unproven(f"{source} knows {series}, but has no candle of it yet")
     opened = _plausible_first(series, first)
     again = router.candles(series, 0, opened + 1, only=source)
-    times = np.unique(again.page.rows["open_time"])
-    if again.page.spoiled or times.tolist() != [opened]:
+    if again.page.spoiled or set(again.page.rows["open_time"].tolist()) != {opened}:
         raise Contradicted(f"{source} gave two different first candles of {series}")
     asked = ((first, None), (again, opened + 1))
     evidence: dict[str, object] = {

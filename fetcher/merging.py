@@ -38,8 +38,8 @@ def decide(existing: Rows, incoming: Rows, source_id: int, ranks: Mapping[int, i
     there = existing[places]
     worst = len(ranks)
     incoming_rank = ranks.get(source_id, worst)
-    their_rank = np.array([ranks.get(int(s), worst) for s in np.unique(there["source_id"])])
-    their_rank = their_rank[np.searchsorted(np.unique(there["source_id"]), there["source_id"])]
+    rank_of = np.array([ranks.get(number, worst) for number in range(int(there["source_id"].max()) + 1)])
+    their_rank = rank_of[there["source_id"]]
     outranked = known & (their_rank < incoming_rank)
     same = known & (there["source_id"] == source_id) & _equal(there, incoming)
     write = ~outranked & ~same

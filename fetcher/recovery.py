@@ -175,7 +175,7 @@ class RecoveryManager:
         writer.put(job, page)
 
     def _react(self, deadline: float | None) -> None:
-        """Handle what happened, waiting for the first of it only so long that deadline and stop are still noticed."""
+        """Handle what happened next, waiting for it only so long that deadline and stop are still noticed."""
         seconds = _LOOK_SECONDS
         if deadline is not None:
             seconds = max(0.0, min(seconds, self._clock.real_seconds(deadline - self._clock.elapsed())))
@@ -183,7 +183,6 @@ class RecoveryManager:
             self._handle(self._happened.get(timeout=seconds))
         except queue.Empty:
             return
-        self._drain()
 
     def _drain(self) -> None:
         while True:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 COMMIT_ROWS = 20_000
 WAITING_ROWS = 200_000  # of finished pages held in memory, some 20 MB; fetchers wait beyond that
-LOG_ROWS = 100_000  # some 10 MB of SQLite's log, copied into the file beside the next commits
+LOG_ROWS = 40_000  # some 4 MB of SQLite's log, copied into the file beside the next commits
 
 
 class OpenJob:

@@ -12,7 +12,7 @@ from fetcher.cli.edge import answer
 from fetcher.cli.invocation import Invocation
 from fetcher.cli.lazy import LazyGroup, hoisted
 from fetcher.cli.places import named
-from fetcher.cli.signals import end_without_waiting, ended_by_sigterm
+from fetcher.cli.signals import ended_by_sigterm
 from fetcher.errors import ConfigError
 
 __all__ = ["app", "main"]
@@ -94,6 +94,4 @@ def main(arguments: list[str] | None = None) -> int:
     """Understand the arguments, do what they say, and return the exit code; errors become one sentence on stderr."""
     words = sys.argv[1:] if arguments is None else arguments
     with ended_by_sigterm():
-        code = answer(lambda: typer.main.get_command(app).main(hoisted(words), PROGRAM, standalone_mode=False), words)
-    end_without_waiting(code)
-    return code
+        return answer(lambda: typer.main.get_command(app).main(hoisted(words), PROGRAM, standalone_mode=False), words)

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from fetcher.clock import Stop
 
 LEAVE_SECONDS = 4.0  # on the wall: services and machines that go down wait not much longer before they kill
-_LINGER_SECONDS = 0.2  # for threads that are about to end
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SHOW_CURSOR = "\x1b[?25h"
-_told: list[int] = []
 
 
 @contextmanager
@@ -52,7 +50,6 @@ def stopping(stop: Stop, *, hangup: bool = False, within: float | None = None) -
                 _leave(number)
             else:
                 stop.leave()
-                _told.append(number)
                 if within is not None:
                     _leave_after(within)
                 _say("finishing what is in flight; a second signal leaves at once")
@@ -84,20 +81,6 @@ def ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def end_without_waiting(code: int) -> None:
-    """Where a signal has ended the work: leave with `code` though threads still wait for answers that nobody wants."""
-    if not _told:
-        return
-    for thread in threading.enumerate():
-        if thread is threading.current_thread() or thread.daemon:
-            continue
-        thread.join(_LINGER_SECONDS)
-        if thread.is_alive():
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
 
 
 def _leave_after(seconds: float) -> None:

@@ -67,7 +67,7 @@ def _service(target: Target) -> Any:  # noqa: ANN401 (the same)
     library.setLevel(logging.WARNING)
     if not library.handlers:
         library.addHandler(logging.NullHandler())
-    # No limit of its own, for which it would send in an executor's thread: Python ends only after those.
+    # No limit of its own: ours is enough, and it would send in threads that the end of Python waits for.
     asset = AppriseAsset(
         app_id="candle-fetcher", app_desc="candle-fetcher", async_mode=False, secure_logging=True, service_timeout=0
     )
