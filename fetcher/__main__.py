@@ -30,14 +30,14 @@ def main() -> int:
 
 
 def start() -> NoReturn:
-    """`main`, and leave at once: the system takes everything back, and nobody waits for threads that hang.
+    """`main`, and leave at once: the system takes everything back, and no thread that hangs is waited for.
 
-    An interpreter that takes itself apart first needs 15 ms more, and as long as the last answer does.
+    An interpreter that takes itself apart first needs 15 ms more.
     """
     code = main()
-    atexit._run_exitfuncs()  # noqa: SLF001 (what os._exit leaves out; multiprocessing ends its children so)
+    atexit._run_exitfuncs()  # noqa: SLF001 (the folder of yfinance, what coverage saves: os._exit leaves them out)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # whoever read it has left
+        with suppress(OSError, ValueError):  # whoever read it has left, or it is closed
             stream.flush()
     os._exit(code)
 

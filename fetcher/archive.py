@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import BoundedSemaphore, Lock, Timer
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,7 +45,9 @@ T = TypeVar("T")
 
 FILES_AT_ONCE = 6  # in memory, some 10 MB each; more would not keep the network busier
 _EFFORT = Effort(tries=3, hurried=True)  # of one request; then the next route is better than waiting
-_SENT_SECONDS = 0.02  # after the first file is asked for: all that are first are on their way, and nobody works
+_SENT_SECONDS = (
+    0.02  # after the first file is asked for: by then the first questions are sent, and all wait for answers
+)
 _LOOKS = 2  # at a file that cannot be believed
 
 
@@ -165,9 +168,7 @@ class ArchiveReader:
     def _fetch(self, series: Series, source: str, period: Period) -> Fetched:
         """A zip and, meanwhile, its checksum; raises NotPublished without a zip, and what the attempts raise."""
         client, line = self._archives[source].client, self._archives[source].line
-        if not self._is_warm:
-            self._is_warm = True
-            Timer(_SENT_SECONDS, warm_up).start()
+        self._warm_up_beside()
         checksum = self._beside.submit(self.named_now, series, source, period)
         try:
             answer = self._ask(series, source, period, client.zip, "file")
@@ -177,6 +178,16 @@ class ArchiveReader:
         return Fetched(
             body, hashlib.sha256(body).hexdigest(), checksum.result(), modified_ms(record), line.proven_ms(record)
         )
+
+    def _warm_up_beside(self) -> None:
+        """Load what reads files while the first is on its way; once."""
+        if self._is_warm:
+            return
+        self._is_warm = True
+        timer = Timer(_SENT_SECONDS, warm_up)
+        timer.name = "warm-up"
+        with suppress(RuntimeError):  # no thread to be had: the first file waits for it
+            timer.start()
 
     def _ask(
         self, series: Series, source: str, period: Period,

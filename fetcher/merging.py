@@ -30,8 +30,8 @@ def decide(existing: Rows, incoming: Rows, source_id: int, ranks: Mapping[int, i
     A new slot is written; a better or the same source replaces what differs; a worse one never does. A source that
     the configuration no longer names is worse than any that it does. Pure.
     """
-    if len(existing) == 0:
-        return Merge(incoming, existing, incoming)
+    if len(existing) == 0 or len(incoming) == 0:
+        return Merge(incoming, existing[:0], incoming)
     places = np.searchsorted(existing["open_time"], incoming["open_time"])
     places = np.minimum(places, len(existing) - 1)
     known = existing["open_time"][places] == incoming["open_time"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,8 +50,9 @@ def parse_csv(parts: Iterable[bytes]) -> WirePage:
 
 
 def warm_up() -> None:
-    """Read one line: what the first file would have to wait for while pyarrow is loaded."""
-    _read_columns(b"0," * (_WIDTH - 1) + b"0\n")
+    """Read one line, so that no file has to wait for pyarrow. Raises nothing: whoever reads a file does."""
+    with suppress(ImportError):
+        _read_columns(b"0," * (_WIDTH - 1) + b"0\n")
 
 
 def _whole_lines(parts: Iterable[bytes]) -> Iterator[bytes]:

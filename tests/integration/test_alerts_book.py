@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from threading import Barrier, Event, Thread
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from fetcher.observe.alerts.sending import send_all
 from fetcher.observe.alerts.telling import Manners
 from fetcher.sections import Alerts
 from fetcher.targets import Target, read_targets
+from tests.integration.commands import until
 from tests.integration.webhooks import TOKEN, Webhooks, serving
 
 if TYPE_CHECKING:
@@ -205,9 +207,11 @@ def test_a_target_that_hangs_holds_nobody_up(hooks: Webhooks, monkeypatch: pytes
     monkeypatch.setattr("fetcher.observe.alerts.sending.LIMIT_SECONDS", 0.5)
     with serving() as slow:
         slow.hangs = True
+        before = set(threading.enumerate())
         outcomes = send_all(dict.fromkeys(targets(hooks, slow), ("title", "body")), Clock(), Event())
-    assert hooks.bodies() == ["body"]
-    assert list(outcomes.values()) == [None, "it did not answer within 0 s"]
+        assert hooks.bodies() == ["body"]
+        assert list(outcomes.values()) == [None, "it did not answer within 0 s"]
+        assert not {each for each in threading.enumerate() if each.name.startswith("ThreadPool")} - before
 
 
 def test_leaving_ends_the_wait_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +223,22 @@ def test_leaving_ends_the_wait_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
         slow.hangs = True
         [problem] = send_all(dict.fromkeys(targets(slow), ("title", "body")), Clock(), leaving).values()
     assert problem is not None
-    assert problem.startswith("it did not answer")  # apprise itself would have waited for four seconds
+    assert problem.startswith("it did not answer")
+
+
+def test_a_target_that_hangs_gets_one_message_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a daemon would have more threads with each try; it is told the rest once it has answered."""
+    monkeypatch.setattr("fetcher.observe.alerts.sending.LIMIT_SECONDS", 0.3)
+    with serving() as slow:
+        slow.hangs = True
+        [target] = targets(slow)
+        said = [send_all({target: ("title", "body")}, Clock(), Event())[target] for _ in range(2)]
+        assert said == ["it did not answer within 0 s", "it has not answered to an earlier message yet"]
+        assert slow.bodies() == ["body"]
+        slow.hangs = False
+        slow.let_go.set()
+        until(lambda: not any(each.name == f"alerts {target.id}" for each in threading.enumerate()))
+        assert send_all({target: ("title", "body")}, Clock(), Event())[target] is None
 
 
 @pytest.mark.parametrize(

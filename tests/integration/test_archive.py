@@ -19,6 +19,7 @@ from tests.integration.world import World, market, open_world, same_candles, win
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from threading import Timer
 
 NOW = "2025-03-20T12:00:30Z"
 ASKED = window("2024-12-01", "2025-03-20T12:00:00Z")
@@ -317,6 +318,26 @@ def test_reset_connections_are_tried_again(world: World) -> None:
     """A network that hiccups costs no other route."""
     world.sandbox.script("reset", count=2, path="/data/*")
     filled(world, FEBRUARY)
+    assert by_route(world) == {"archive": 28 * 1440}
+
+
+@pytest.mark.parametrize("has_threads", [True, False])
+def test_what_reads_files_is_loaded_beside_the_first(
+    world: World, monkeypatch: pytest.MonkeyPatch, has_threads: bool
+) -> None:
+    """Once, by a thread; where there is none to be had the first file loads it."""
+    loaded: list[str] = []
+
+    def start(timer: Timer) -> None:
+        loaded.append(timer.name)
+        if not has_threads:
+            raise RuntimeError("can't start new thread")
+        timer.function()
+
+    monkeypatch.setattr("fetcher.archive.Timer.start", start)
+    monkeypatch.setattr("fetcher.archive.warm_up", lambda: loaded.append("pyarrow"))
+    filled(world, FEBRUARY)
+    assert loaded == (["warm-up", "pyarrow"] if has_threads else ["warm-up"])
     assert by_route(world) == {"archive": 28 * 1440}
 
 

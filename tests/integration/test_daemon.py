@@ -120,6 +120,7 @@ def test_a_source_that_hangs_keeps_nobody(line: CommandLine, word: str, code: in
         until(lambda: len(line.klines()) >= 4)
         assert daemon.leaves() < LEAVE_SECONDS
         assert daemon.child.returncode == code, daemon.said
+        assert not daemon.says("leaving what does not come to an end")
     assert "leased" not in line.jobs()
     assert line.query("SELECT * FROM locks") == []
 

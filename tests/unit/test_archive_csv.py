@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetcher.clients.archive_csv import _read_columns, _read_lines, parse_csv
+from fetcher.clients import archive_csv
+from fetcher.clients.archive_csv import _read_columns, _read_lines, parse_csv, warm_up
 from fetcher.errors import BadPayload
 from fetcher.model import MINUTE
 
@@ -39,6 +40,24 @@ def test_columns_are_read_as_the_api_gives_them() -> None:
     assert [row[name] for name in ("open", "high", "low", "close")] == [7195.24, 7196.25, 7183.14, 7186.68]
     assert [row[name] for name in ("volume", "quote_volume", "trades")] == [51.642812, 371233.51835535, 493]
     assert [row[name] for name in ("taker_base", "taker_quote")] == [19.59823, 140888.41428273]
+
+
+def test_warming_up_reads_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a file needs is loaded by it; where that cannot be, whoever reads a file says so."""
+    read: list[bytes] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(archive_csv, "_read_columns", read.append)
+        warm_up()
+    [lines] = read
+    rows = _read_columns(lines)
+    assert rows is not None
+    assert len(rows) == 1
+
+    def missing(_: bytes) -> None:
+        raise ImportError("libarrow.so")
+
+    monkeypatch.setattr(archive_csv, "_read_columns", missing)
+    warm_up()
 
 
 def test_microseconds_become_milliseconds() -> None:

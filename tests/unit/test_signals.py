@@ -59,7 +59,6 @@ def test_a_broken_stderr_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fetcher.cli.signals.typer.echo", broken)
     monkeypatch.setattr(signals, "_leave_after", due.append)
     monkeypatch.setattr(signals, "_leave", left.append)
-    monkeypatch.setattr(signals, "_told", [])
     stop = Stop(Clock())
     with stopping(stop, within=4.0):
         os.kill(os.getpid(), signal.SIGTERM)

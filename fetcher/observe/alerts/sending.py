@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from threading import Thread
+from threading import enumerate as running_threads
 from typing import TYPE_CHECKING, Any
 
 from fetcher.observe.lines import one_line
@@ -26,20 +27,27 @@ UNREADABLE = "apprise cannot read its address; see its documentation"
 
 
 def send_all(messages: Mapping[Target, tuple[str, str]], clock: Clock, stop: Event) -> dict[Target, str | None]:
-    """Send each target its title and body, side by side; what kept a message from arriving, None where it arrived."""
+    """Send each target its title and body, side by side; what kept a message from arriving, None where it arrived.
+
+    One that still hangs with an earlier message gets no other: a daemon would have more and more of them.
+    """
     outcomes: dict[Target, str | None] = {}
+    hanging = {thread.name for thread in running_threads()}
 
     def send(target: Target, service: Any, title: str, body: str) -> None:  # noqa: ANN401 (apprise has no types of it)
         outcomes[target] = _sent(target, service, title, body)
 
     threads = []
     for target, (title, body) in messages.items():
-        service = _service(target)
+        service, name = _service(target), f"alerts {target.id}"
         if service is None:
             outcomes[target] = UNREADABLE
             continue
-        # A thread that may be left behind: an executor's would keep the program from ending.
-        threads.append(Thread(target=send, args=(target, service, title, body), name="alerts", daemon=True))
+        if name in hanging:
+            outcomes[target] = "it has not answered to an earlier message yet"
+            continue
+        # A thread that may be left behind: an executor's would be waited for.
+        threads.append(Thread(target=send, args=(target, service, title, body), name=name, daemon=True))
         threads[-1].start()
     began = clock.elapsed()
     for thread in threads:
@@ -67,7 +75,7 @@ def _service(target: Target) -> Any:  # noqa: ANN401 (the same)
     library.setLevel(logging.WARNING)
     if not library.handlers:
         library.addHandler(logging.NullHandler())
-    # No limit of its own: ours is enough, and it would send in threads that the end of Python waits for.
+    # No limit of its own: ours is enough, and for its own it would send in an executor's threads.
     asset = AppriseAsset(
         app_id="candle-fetcher", app_desc="candle-fetcher", async_mode=False, secure_logging=True, service_timeout=0
     )
