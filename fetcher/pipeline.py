@@ -148,12 +148,13 @@ class CryptoDataFetcher:
             return self._planning.queue_missing(self._current(all_series))
 
         scope = Scope(frozenset(series.id for series in all_series))
-        self._work(plan, scope, all_series, deadline, planned=planned)
+        is_planned = self._work(plan, scope, all_series, deadline, planned=planned)
         late = self._clock.elapsed() >= deadline
         left = deadline - self._clock.elapsed()
         if left > CHECK_SECONDS:
             self._check(self._fetched(all_series), {s.id for s in all_series if s.closed_until_ms is not None}, left)
-        return read_result(self._engine, [(series, None) for series in all_series], timed_out=late)
+        whole = [(series, None) for series in all_series]
+        return read_result(self._engine, whole, timed_out=late, is_planned=is_planned)
 
     def _fetched(self, all_series: Sequence[Series]) -> list[Series]:
         """Those of which anything is closed, as they stand after the work."""
@@ -169,8 +170,8 @@ class CryptoDataFetcher:
             return self._planning.queue_ranges(list(zip(self._current(all_series), windows, strict=True)))
 
         start, end = min(w.start for w in windows), max(w.end for w in windows)
-        self._work(plan, Scope(frozenset(series.id for series in all_series), start, end), all_series, None)
-        return read_result(self._engine, asked)
+        scope = Scope(frozenset(series.id for series in all_series), start, end)
+        return read_result(self._engine, asked, is_planned=self._work(plan, scope, all_series, None))
 
     def _work_queue(self, *, stay: bool) -> RunResult:
         ours = {source for wanted in self._wanted for source in wanted.sources}
@@ -191,22 +192,39 @@ class CryptoDataFetcher:
     def _work(
         self, plan: Callable[[], Planned], scope: Scope, all_series: Sequence[Series], deadline: float | None, *,
         planned: bool = False,
-    ) -> None:  # fmt: skip
-        """Plan, unless that is done, and work; again where a grid was learnt on the way: it moves what is wanted."""
+    ) -> bool:  # fmt: skip
+        """Plan, unless that is done, and work; whether it came so far before it was to leave.
+
+        Again where a grid was learnt on the way, which moves what is wanted, and where a bare run has seen another
+        candle close: it would end with that missing.
+        """
         self._queue.begin()
+        is_planned = planned
         try:
             while True:
                 before = self._current(all_series)
+                follows_closes = deadline is not None and not planned
                 if not planned:
                     self._planning.prepare(before)
                     plan()
+                    is_planned = True
                 planned = False
+                closed = self._closed(all_series)
                 self._recovery.work(scope, deadline, self._book.beat, to_the_end=deadline is None)
-                if not any(old.lacks_grid and not new.lacks_grid for old, new in self._pairs(before)):
+                learnt = any(old.lacks_grid and not new.lacks_grid for old, new in self._pairs(before))
+                if not learnt and not (follows_closes and self._closed(all_series) != closed):
                     break
             self._planning.settle_clocks(self._current(all_series))
         except Stopped:
-            return  # asked to leave while planning: what is queued waits for the next run
+            pass  # what is queued waits for the next run
+        return is_planned
+
+    @retried
+    def _closed(self, all_series: Sequence[Series]) -> dict[int, int | None]:
+        """Up to where each series is closed by now, ms UTC."""
+        with reading(self._engine) as connection:
+            now = {row.id: row.closed_until_ms for row in series_rows.read_series(connection)}
+        return {series.id: now[series.id] for series in all_series}
 
     def _current(self, all_series: Sequence[Series]) -> list[Series]:
         return [self._queue.series(series.id) for series in all_series]

@@ -45,15 +45,19 @@ class SeriesResult(Struct, frozen=True):
 
 
 class RunResult(Struct, frozen=True):
-    """How a run ended; `outcome` is the worst of its series'."""
+    """How a run ended; `outcome` is the worst of its series'.
+
+    `is_planned`: whether it came so far as to know what is missing; else nothing is said by its series.
+    """
 
     series: tuple[SeriesResult, ...]
     timed_out: bool = False
+    is_planned: bool = True
 
     @property
     def outcome(self) -> Outcome:
         """The worst of the series' outcomes."""
-        worst = Outcome.OK
+        worst = Outcome.OK if self.is_planned else Outcome.PARTIAL
         for result in self.series:
             worst = worst.worsened(result.outcome)
         return worst
@@ -76,7 +80,7 @@ def wanted_window(series: Series) -> Window:
 
 @retried
 def read_result(
-    engine: Engine, chosen: Iterable[tuple[Series, Window | None]], *, timed_out: bool = False
+    engine: Engine, chosen: Iterable[tuple[Series, Window | None]], *, timed_out: bool = False, is_planned: bool = True
 ) -> RunResult:
     """What is missing of the chosen series now: in their whole wanted range, or in the window given with each."""
     with reading(engine) as connection:
@@ -91,6 +95,7 @@ def read_result(
             for series, within in chosen
         ),
         timed_out,
+        is_planned,
     )
 
 

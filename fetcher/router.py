@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 MOST_REQUESTS = 20  # for one page, so that little is lost, and nobody waits long, when one of them fails
 ASIDE_TRIES = 2  # of a question for the time or the symbols, which candles can do without
+_LOOK_SECONDS = 0.25  # how often a stop is noticed while answers are waited for
 SHORT_REST = 5.0  # seconds that a source is waited for: what another gave meanwhile would have to be healed
 
 
@@ -104,21 +105,29 @@ class APIRouter:
         return self._lines[source].client.capabilities.answers_open
 
     def prepare(self, all_series: Sequence[Series]) -> None:
-        """Ask side by side what planning asks first of each preferred source: its clock, and which markets it lists.
+        """Ask side by side what planning asks first: the clocks of sources, and which markets the preferred ones list.
 
-        The second where a series has no listing date yet, and its market's id is not configured. Raises Stopped.
+        The second where a series has no listing date yet, and its market's id is not configured. Raises Stopped as soon
+        as the program is to leave: what hangs is left behind.
         """
         best = [(series, line) for series in all_series if (line := next(self.lines_for(series), None)) is not None]
-        clocks = {line.source: partial(self._source_now, line, _effort(series)) for series, line in best}
+        clocks = {series.sources: partial(self.server_now, series) for series, _ in best}
         lists = {
             line.source: partial(self._load_markets, line)
             for series, line in best
             if series.listed_ms is None and line.looks_up(series.symbol)
         }
         questions: list[Callable[[], object]] = [*clocks.values(), *lists.values()]
-        if len(questions) > 1:
-            with ThreadPoolExecutor(len(questions), thread_name_prefix="prepare") as pool:
-                list(pool.map(lambda ask: ask(), questions))
+        if not questions:
+            return
+        pool = ThreadPoolExecutor(len(questions), thread_name_prefix="prepare")
+        asked = [pool.submit(ask) for ask in questions]
+        pool.shutdown(wait=False)
+        while wait(asked, timeout=_LOOK_SECONDS).not_done:
+            if self._stop.is_set():
+                raise Stopped("the run is ending")
+        for each in asked:
+            each.result()
 
     def server_now(self, series: Series) -> int | None:
         """The clock of the preferred source that can tell it, ms UTC, asked for when it is not known; else None."""

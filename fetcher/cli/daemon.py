@@ -16,7 +16,7 @@ import typer
 from fetcher.app import build
 from fetcher.cli.exposure import warn_once
 from fetcher.cli.metering import Metering
-from fetcher.cli.signals import LEAVE_SECONDS, stopping
+from fetcher.cli.signals import LEAVE_SECONDS, closing, stopping
 from fetcher.cli.telling import watched
 from fetcher.config import load
 from fetcher.daemon import Daemon
@@ -54,9 +54,10 @@ def stay(call: Invocation) -> int:
         with stopping(app.stop, hangup=True, within=LEAVE_SECONDS), watched(daemon, call.clock):
             daemon.run()
     finally:
-        if metering is not None:
-            metering.close()
-        daemon.app.close()
+        with closing(call.clock):
+            if metering is not None:
+                metering.close()
+            daemon.app.close()
     return EXIT_OK
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fetcher.cli.signals import closing
 from fetcher.clock import Clock
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Invocation:
         try:
             yield app
         finally:
-            app.close()
+            with closing(self.clock):
+                app.close()
 
     @contextmanager
     def database(self) -> Iterator[Engine]:

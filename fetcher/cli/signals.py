@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from fetcher.clock import Stop
 from fetcher.outcome import EXIT_INCOMPLETE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from fetcher.clock import Stop
+    from fetcher.clock import Clock
 
 LEAVE_SECONDS = 4.0  # on the wall: services and machines that go down wait not much longer before they kill
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -68,6 +69,13 @@ def stopping(stop: Stop, *, hangup: bool = False, within: float | None = None) -
         thread.join()
         os.close(heard)
         os.close(written)
+
+
+@contextmanager
+def closing(clock: Clock) -> Iterator[None]:
+    """What is left to do takes a moment: the first signal does not cut it short, the second ends at once."""
+    with stopping(Stop(clock), within=LEAVE_SECONDS):
+        yield
 
 
 @contextmanager

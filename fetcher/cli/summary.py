@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fetcher.results import RunResult, SeriesResult
 
 _NO_TROUBLES: Mapping[str, str] = MappingProxyType({})
+_UNPLANNED = "It ended before it was known what is missing."
 _LONGEST_ERROR, _LONGEST_TROUBLE = 300, 1_000
 
 
@@ -46,13 +47,15 @@ def put_result(
     if call.as_json:
         put_json(as_json(result, troubles, code, asked))
         return code
-    for series in result.series:
+    for series in result.series if result.is_planned else ():
         if call.verbosity >= 0 or series.outcome is not Outcome.OK:
             width = max(len(str(each.series)) for each in result.series)
             mine = {name: troubles[name] for name in series.series.sources if name in troubles}
             typer.echo(series_line(series, width, asked.get(str(series.series)), mine))
     for message in troubles.values():
         typer.echo(plain(message, _LONGEST_TROUBLE))
+    if not result.is_planned:
+        typer.echo(_UNPLANNED)
     if result.timed_out and result.outcome is not Outcome.OK:
         typer.echo("The time budget is used up; the next run goes on.")
     return code
@@ -153,7 +156,7 @@ def as_json(result: RunResult, troubles: Mapping[str, str], code: int, asked: Ma
             {
                 "symbol": each.series.symbol,
                 "timeframe": each.series.timeframe.name,
-                **_span_as_json(each, asked.get(str(each.series)), troubles),
+                **_span_as_json(result, each, asked.get(str(each.series)), troubles),
                 "missing": each.missing,
                 "jobs_waiting": each.queued,
                 "jobs_failed": each.failed,
@@ -165,12 +168,16 @@ def as_json(result: RunResult, troubles: Mapping[str, str], code: int, asked: Ma
     }
 
 
-def _span_as_json(result: SeriesResult, asked: Window | None, troubles: Collection[str]) -> dict[str, Any]:
-    span = explained(result.series, asked) if result.outcome is Outcome.OK else None
+def _span_as_json(
+    run: RunResult, result: SeriesResult, asked: Window | None, troubles: Collection[str]
+) -> dict[str, Any]:  # fmt: skip
+    is_complete = run.is_planned and result.outcome is Outcome.OK
+    span = explained(result.series, asked) if is_complete else None
+    note = idle_note(result.series, asked) if is_complete else untold(result, troubles)
     return {
         "complete_from_ms": span.start if span else None,
         "complete_from": utc(span.start) if span else None,
         "complete_until_ms": span.end if span else None,
         "complete_until": utc(span.end) if span else None,
-        "note": idle_note(result.series, asked) if result.outcome is Outcome.OK else untold(result, troubles),
+        "note": note if run.is_planned else _UNPLANNED,
     }

@@ -35,6 +35,10 @@ _NO_CANDLE = f"{_RELEASE}::test_what_can_be_no_candle_is_refused"
 TESTS: dict[str, tuple[str, ...]] = {
     "locked": ("integration/test_cli_running.py::test_a_second_run_leaves_the_work_to_the_first",),
     "interrupted": (f"{_EDGE}::test_machines_are_told_of_errors_too[interrupted]",),
+    "unknown-yet": (
+        "integration/test_ending_early.py::test_a_run_whose_time_is_up_before_anything_is_known_says_so",
+    ),
+    "left": ("integration/test_daemon.py::test_a_database_that_hangs_keeps_nobody",),
     "unexpected": (f"{_EDGE}::test_an_unexpected_error_says_how_to_learn_more",),
     "answer-unwritten": ("integration/test_cli_reading.py::test_an_answer_that_cannot_be_written_is_one_sentence",),
     "file-unusable": (f"{_EDGE}::test_machines_are_told_of_errors_too[a file]",),

@@ -56,7 +56,8 @@ def send_all(messages: Mapping[Target, tuple[str, str]], clock: Clock, stop: Eve
             if left <= 0:
                 break
             thread.join(min(left, _LOOK_SECONDS))
-    late = f"it did not answer within {LIMIT_SECONDS:.0f} s"
+    waited = "before the program was to leave" if stop.is_set() else f"within {LIMIT_SECONDS:.0f} s"
+    late = f"it did not answer {waited}"
     return {target: outcomes.get(target, late) for target in messages}
 
 
