@@ -122,12 +122,15 @@ def test_a_backfill_waits_for_what_another_works_on(tmp_path: Path) -> None:
     with open_world(tmp_path, "--clock", NOW, "--latency", "50ms") as world:
         world.configure(market("BTC/USDT", "1m", "2026-05-01"), workers=2)
         planned(world, window("2026-05-31", "2026-06-01"))
+        world.sandbox.configure(latency_seconds=5.0)
         worker = start_worker(world)
         never, real = Event(), Clock()
         while world.jobs().keys() != {"leased"}:
             never.wait(0.01)
             assert real.elapsed() < 60
+        never.wait(0.5)  # it waits for answers then: in the middle of a transaction it would hold everybody up
         worker.send_signal(signal.SIGSTOP)
+        world.sandbox.configure(latency_seconds=0.05)
         backfill = start(world, "backfill", "--from", "2026-05-31")
         with pytest.raises(subprocess.TimeoutExpired):
             backfill.communicate(timeout=15)
