@@ -26,7 +26,7 @@ from fetcher.model import Window
 from fetcher.page import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -186,9 +186,9 @@ class Storage:
             for absent in page.absent:
                 cover_absent(connection, series, absent, source_id, route, ranks, now_ms)
         held: list[Rows] = []
-        for page in sorted(pages, key=_first_open_time):
-            existing = _existing(connection, series.id, page.batch.rows)
-            merge = decide(existing, page.batch.rows, source_id, ranks)
+        for rows in _in_runs(pages, series):
+            existing = _existing(connection, series.id, rows)
+            merge = decide(existing, rows, source_id, ranks)
             if len(merge.replaced):
                 keep_revisions(connection, series.id, merge.replaced, now_ms, source_id)
                 stored.restated += _restated(series, source, merge.replaced[merge.replaced["source_id"] == source_id])
@@ -197,8 +197,8 @@ class Storage:
             held.append(merge.held)
             stored.new += len(merge.write) - len(merge.replaced)
             stored.changed += len(merge.replaced)
-            stored.unchanged += len(page.batch.rows) - len(merge.write)
-            stored.refused += len(page.refused)
+            stored.unchanged += len(rows) - len(merge.write)
+        stored.refused += sum(len(page.refused) for page in pages)
         cover_stored(connection, series, np.concatenate(held), source_id, route)
         _keep_papers(connection, pages, source_id, now_ms)
 
@@ -227,8 +227,23 @@ def _existing(connection: Connection, series_id: int, rows: Rows) -> Rows:
     return candles.read(connection, series_id, int(rows["open_time"][0]), int(rows["open_time"][-1]) + 1)
 
 
-def _first_open_time(page: Page) -> int:
-    return int(page.batch.rows["open_time"][0]) if len(page.batch.rows) else 0
+def _in_runs(pages: Sequence[Page], series: Series) -> Iterator[Rows]:
+    """The candles of pages of a series, ascending; of those that follow each other without a gap as one.
+
+    One look and one statement for many pages. Over a gap they stay apart, since what is stored there would be read.
+    """
+    parts = [page.batch.rows for page in pages if len(page.batch.rows)] or [pages[0].batch.rows]
+    run: list[Rows] = []
+    for rows in sorted(parts, key=_first_open_time):
+        if run and _first_open_time(rows) != series.grid.next(int(run[-1]["open_time"][-1])):
+            yield np.concatenate(run)
+            run = []
+        run.append(rows)
+    yield np.concatenate(run)
+
+
+def _first_open_time(rows: Rows) -> int:
+    return int(rows["open_time"][0]) if len(rows) else 0
 
 
 def _by_series_and_route(pages: Sequence[Page]) -> list[list[Page]]:

@@ -22,7 +22,7 @@ from fetcher.storage import Storage
 from fetcher.validation import Refused
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from fetcher.model import Rows, Series
 
@@ -98,6 +98,26 @@ def test_pages_of_one_commit_merge_into_one_interval(engine: Engine, btc: Series
     assert known(engine, btc) == [(1, 6, "stored", 5, 1), (8, 10, "stored", 2, 1)]
     Storage(engine).commit([page(btc, fetched(6, 7))], [], T0)
     assert known(engine, btc) == [(1, 10, "stored", 9, 1)]
+
+
+def test_pages_that_follow_each_other_are_written_by_one_statement(
+    engine: Engine, btc: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a database is asked once for twenty pages; over a gap they stay apart, since others may have filled it."""
+    written: list[tuple[list[int], bool]] = []
+    insert = candles.insert
+
+    def recorded(conn: Connection, series_id: int, source_id: int, rows: Rows, *, fresh: bool) -> None:
+        written.append((((rows["open_time"] - T0) // HOUR).tolist(), fresh))
+        insert(conn, series_id, source_id, rows, fresh=fresh)
+
+    monkeypatch.setattr(candles, "insert", recorded)
+    Storage(engine).commit([page(btc, fetched(7)), page(btc, fetched(8))], [], T0)
+    pages = [page(btc, fetched(*hours)) for hours in ((4, 5), (9, 10), (1,), (2, 3), (11, 13), (14,))]
+    told = Storage(engine).commit([*pages, page(btc)], [], T0)
+    assert written == [([7, 8], True), ([1, 2, 3, 4, 5], True), ([9, 10, 11, 13, 14], True)]
+    assert told == Stored(new=10)
+    assert known(engine, btc) == [(1, 6, "stored", 5, 1), (7, 12, "stored", 5, 1), (13, 15, "stored", 2, 1)]
 
 
 def test_a_short_page_covers_only_what_it_brought(engine: Engine, btc: Series) -> None:
