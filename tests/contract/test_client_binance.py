@@ -14,7 +14,7 @@ from fetcher.clients.binance import BinanceAPIClient
 from fetcher.clock import Clock
 from fetcher.errors import RateLimited, RetryableError, UnknownSymbol
 from fetcher.model import MINUTE, TIMEFRAMES, Timeframe
-from tests.contract.client_contract import IMPATIENT, START, ClientContract
+from tests.contract.client_contract import PATIENT, START, ClientContract
 from tests.contract.wire import Reply, WireServer, unused_url
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def wire() -> Iterator[WireServer]:
 @pytest.fixture
 def client(wire: WireServer) -> Iterator[BinanceAPIClient]:
     """A client of that server."""
-    made = BinanceAPIClient("binance", [wire.url + "/"], Clock(), IMPATIENT)
+    made = BinanceAPIClient("binance", [wire.url + "/"], Clock(), PATIENT)
     yield made
     made.close()
 
@@ -154,7 +154,7 @@ def test_the_used_weight_is_read(
 def test_a_proxy_is_asked_instead_of_the_host(wire: WireServer) -> None:
     """With a proxy configured, requests go to it; its password is in no message."""
     proxy = wire.url.replace("http://", "http://user:hush@")
-    client = BinanceAPIClient("binance", ["http://api.binance.example"], Clock(), IMPATIENT, [proxy])
+    client = BinanceAPIClient("binance", ["http://api.binance.example"], Clock(), PATIENT, [proxy])
     wire.answer(Reply(body=b"[]"), Reply(fault="reset"))
     request = CandleRequest("BTCUSDT", Timeframe("1m"), limit=1)
     assert len(client.candles(client.endpoints[0], request).value) == 0

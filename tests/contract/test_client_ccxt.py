@@ -21,7 +21,7 @@ from fetcher.errors import (
     UnknownSymbol,
 )
 from fetcher.model import HOUR, MINUTE, Timeframe
-from tests.contract.client_contract import IMPATIENT, START, ClientContract
+from tests.contract.client_contract import PATIENT, START, ClientContract
 from tests.contract.wire import Reply, WireServer
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def make(wire: WireServer) -> Iterator[Callable[..., CcxtAPIClient]]:
     made: list[CcxtAPIClient] = []
 
     def make_one(exchange: str, now: int = START + HOUR) -> CcxtAPIClient:
-        made.append(CcxtAPIClient(exchange, exchange, Clock(now), IMPATIENT, base_url=wire.url + "/mirror"))
+        made.append(CcxtAPIClient(exchange, exchange, Clock(now), PATIENT, base_url=wire.url + "/mirror"))
         return made[-1]
 
     yield make_one
@@ -469,7 +469,7 @@ def test_unknown_exchanges_are_named_with_their_neighbours() -> None:
 def test_a_proxy_is_asked_instead_of_the_host(wire: WireServer) -> None:
     """Requests go through it whatever ccxt would do, and its password is in no message."""
     proxy = wire.url.replace("http://", "http://user:hush@")
-    client = CcxtAPIClient("okx", "okx", Clock(START), IMPATIENT, [proxy], "http://www.okx.example")
+    client = CcxtAPIClient("okx", "okx", Clock(START), PATIENT, [proxy], "http://www.okx.example")
     wire.answer(Reply(body=okx_candles(START, 1)), Reply(fault="reset"))
     request = CandleRequest("BTC-USDT", M1, START, START + MINUTE)
     assert len(client.candles(client.endpoints[0], request).value) == 1

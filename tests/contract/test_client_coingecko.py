@@ -21,7 +21,7 @@ from fetcher.errors import (
     UnknownSymbol,
 )
 from fetcher.model import DAY, HOUR, MINUTE, Timeframe
-from tests.contract.client_contract import IMPATIENT, START, ClientContract
+from tests.contract.client_contract import PATIENT, START, ClientContract
 from tests.contract.wire import Reply, WireServer
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class TestCoinGecko(ClientContract):
         now = Clock().now_ms()
         open_now = now - now % HALF_HOUR
         wire.answer(Reply(body=ohlc(open_now - 3 * HALF_HOUR, 4)))
-        client = CoinGeckoAPIClient("coingecko", Clock(), IMPATIENT, base_url=wire.url)
+        client = CoinGeckoAPIClient("coingecko", Clock(), PATIENT, base_url=wire.url)
         request = CandleRequest(self.market_id, Timeframe("30m"), open_now - 6 * HALF_HOUR, open_now + HALF_HOUR)
         page = client.candles(client.endpoints[0], request).value
         client.close()
@@ -117,7 +117,7 @@ def make(wire: WireServer) -> Iterator[Callable[..., CoinGeckoAPIClient]]:
 
     def one(plan: str = "keyless", now: int = NOW) -> CoinGeckoAPIClient:
         access = Access(plan, {} if plan == "keyless" else {"KEY": SECRET})
-        made.append(CoinGeckoAPIClient("coingecko", clock(now), IMPATIENT, access=access, base_url=wire.url + "/"))
+        made.append(CoinGeckoAPIClient("coingecko", clock(now), PATIENT, access=access, base_url=wire.url + "/"))
         return made[-1]
 
     yield one

@@ -25,7 +25,7 @@ from fetcher.errors import (
     UnknownSymbol,
 )
 from fetcher.model import DAY, HOUR, MINUTE, Timeframe
-from tests.contract.client_contract import IMPATIENT, START, ClientContract
+from tests.contract.client_contract import PATIENT, START, ClientContract
 from tests.contract.wire import Reply, WireServer
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def make(wire: WireServer) -> Iterator[Callable[..., YahooFinanceAPIClient]]:
     made: list[YahooFinanceAPIClient] = []
 
     def one(now: int = NOW) -> YahooFinanceAPIClient:
-        made.append(YahooFinanceAPIClient("yahoo", clock(now), IMPATIENT, base_url=wire.url))
+        made.append(YahooFinanceAPIClient("yahoo", clock(now), PATIENT, base_url=wire.url))
         return made[-1]
 
     yield one
