@@ -26,7 +26,7 @@ from fetcher.model import Window
 from fetcher.page import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -227,19 +227,19 @@ def _existing(connection: Connection, series_id: int, rows: Rows) -> Rows:
     return candles.read(connection, series_id, int(rows["open_time"][0]), int(rows["open_time"][-1]) + 1)
 
 
-def _in_runs(pages: Sequence[Page], series: Series) -> Iterator[Rows]:
+def _in_runs(pages: Sequence[Page], series: Series) -> list[Rows]:
     """The candles of pages of a series, ascending; of those that follow each other without a gap as one.
 
     One look and one statement for many pages. Over a gap they stay apart, since what is stored there would be read.
     """
     parts = [page.batch.rows for page in pages if len(page.batch.rows)] or [pages[0].batch.rows]
-    run: list[Rows] = []
+    runs: list[list[Rows]] = []
     for rows in sorted(parts, key=_first_open_time):
-        if run and _first_open_time(rows) != series.grid.next(int(run[-1]["open_time"][-1])):
-            yield np.concatenate(run)
-            run = []
-        run.append(rows)
-    yield np.concatenate(run)
+        if runs and _first_open_time(rows) == series.grid.next(int(runs[-1][-1]["open_time"][-1])):
+            runs[-1].append(rows)
+        else:
+            runs.append([rows])
+    return [run[0] if len(run) == 1 else np.concatenate(run) for run in runs]  # a month of a file is not copied
 
 
 def _first_open_time(rows: Rows) -> int:
