@@ -45,9 +45,7 @@ T = TypeVar("T")
 
 FILES_AT_ONCE = 6  # in memory, some 10 MB each; more would not keep the network busier
 _EFFORT = Effort(tries=3, hurried=True)  # of one request; then the next route is better than waiting
-_SENT_SECONDS = (
-    0.02  # after the first file is asked for: by then the first questions are sent, and all wait for answers
-)
+_SENT_SECONDS = 0.02  # after the first file is asked for: the first questions are sent, and all wait for answers
 _LOOKS = 2  # at a file that cannot be believed
 
 

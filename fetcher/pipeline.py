@@ -203,16 +203,16 @@ class CryptoDataFetcher:
         try:
             while True:
                 before = self._current(all_series)
-                follows_closes = deadline is not None and not planned
+                closed = None
                 if not planned:
                     self._planning.prepare(before)
                     plan()
                     is_planned = True
+                    closed = None if deadline is None else self._closed(all_series)
                 planned = False
-                closed = self._closed(all_series)
                 self._recovery.work(scope, deadline, self._book.beat, to_the_end=deadline is None)
                 learnt = any(old.lacks_grid and not new.lacks_grid for old, new in self._pairs(before))
-                if not learnt and not (follows_closes and self._closed(all_series) != closed):
+                if not learnt and (closed is None or self._closed(all_series) == closed):
                     break
             self._planning.settle_clocks(self._current(all_series))
         except Stopped:
