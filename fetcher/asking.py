@@ -82,9 +82,12 @@ class Asker:
         """
         return _patiently(lambda: self._prover.absence(series, holes, answers, only, above))
 
-    def listing(self, series: Series) -> Listing:
-        """Find a market's first candle by two agreeing answers; raises Contradicted while there are none."""
-        return _patiently(lambda: find_listing(self._router, series))
+    def listing(self, series: Series, sighted: Callable[[int], None]) -> Listing:
+        """Find a market's first candle by two agreeing answers; raises Contradicted while there are none.
+
+        `sighted` is told its open time (ms UTC) as soon as a first answer names one.
+        """
+        return _patiently(lambda: find_listing(self._router, series, sighted))
 
 
 def _patiently(ask: Callable[[], T]) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -44,15 +43,13 @@ def as_series(row: SeriesRow) -> Series:
 
 
 class JobQueue:
-    """Claims jobs for this process and ends them; knows the series and asks for a listing date once per series."""
+    """Claims jobs for this process and ends them; knows the series, and writes down when they were listed."""
 
     def __init__(self, engine: Engine, router: APIRouter, clock: Clock, owner: str) -> None:
         self._engine = engine
         self._router = router
         self._clock = clock
         self._owner = owner
-        self._lock = Lock()
-        self._learning: dict[int, Lock] = {}
         self._series: dict[int, Series] = {}
         self._unknown: dict[int, str] = {}
         self._untold: set[int] = set()
@@ -210,36 +207,30 @@ class JobQueue:
         with writing(self._engine) as connection:
             mark_unserved(connection, series, source, self._clock.now_ms())
 
-    def learn_listing(self, series_id: int, ask: Callable[[Series], Listing]) -> bool:
-        """Find out when a market was listed, once for all threads; what was planned before that date is dropped.
+    def learn_listing(self, series_id: int, ask: Callable[[Series], Listing]) -> None:
+        """Find out when a market was listed; what was planned before that date is dropped.
 
-        False when it cannot be known now and the work may go on without: another source stands in, or the source
-        cannot tell. Raises what the source said otherwise.
+        The series stays without a date where that cannot be known now and the work may go on without: another source
+        stands in, or the source cannot tell. Raises what the source said otherwise.
         """
-        with self._lock:
-            learning = self._learning.setdefault(series_id, Lock())
-        with learning:
-            series = self.series(series_id)
-            if series.listed_ms is not None:
-                return True
-            if series_id in self._untold:
-                return False
-            if series_id in self._unknown:
-                raise UnknownSymbol(self._unknown[series_id])
-            try:
-                listing = ask(series)
-            except UnknownSymbol as error:
-                self._unknown[series_id] = str(error)
+        series = self.series(series_id)
+        if series.listed_ms is not None or series_id in self._untold:
+            return
+        if series_id in self._unknown:
+            raise UnknownSymbol(self._unknown[series_id])
+        try:
+            listing = ask(series)
+        except UnknownSymbol as error:
+            self._unknown[series_id] = str(error)
+            raise
+        except (SourceDown, RateLimited, AuthenticationFailed, CannotServe) as error:
+            if series.lacks_grid or (len(series.sources) == 1 and not isinstance(error, CannotServe)):
                 raise
-            except (SourceDown, RateLimited, AuthenticationFailed, CannotServe) as error:
-                if series.lacks_grid or (len(series.sources) == 1 and not isinstance(error, CannotServe)):
-                    raise
-                self._untold.add(series_id)
-                return False
-            listed = replace(series, listed_ms=listing.listed_ms, anchor_ms=listing.listed_ms)
-            now = self._router.server_now_if_known(series)
-            self._series[series_id] = self._learned(listed, listing, None if now is None else listed.grid.floor(now))
-            return True
+            self._untold.add(series_id)
+            return
+        listed = replace(series, listed_ms=listing.listed_ms, anchor_ms=listing.listed_ms)
+        now = self._router.server_now_if_known(series)
+        self._series[series_id] = self._learned(listed, listing, None if now is None else listed.grid.floor(now))
 
     @retried
     def _learned(self, listed: Series, listing: Listing, closed_until: int | None) -> Series:

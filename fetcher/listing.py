@@ -11,6 +11,8 @@ from fetcher.errors import CannotServe, Contradicted, UnknownSymbol, Unproven
 from fetcher.model import DAY, Timeframe, Window
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fetcher.model import Series
     from fetcher.router import APIRouter
     from fetcher.served import Served
@@ -25,8 +27,10 @@ class Listing(Struct, frozen=True):
     evidence: dict[str, object]
 
 
-def find_listing(router: APIRouter, series: Series) -> Listing:
+def find_listing(router: APIRouter, series: Series, sighted: Callable[[int], None]) -> Listing:
     """Find a market's first candle by two agreeing answers of its preferred source, since another's may be later.
+
+    `sighted` is told its open time (ms UTC) as soon as a first answer names one.
 
     Raises Contradicted while the answers do not agree, Unproven while there is no candle, CannotServe where the source
     cannot tell, UnknownSymbol where no source lists the market, and what the router raises.
@@ -34,7 +38,7 @@ def find_listing(router: APIRouter, series: Series) -> Listing:
     unknown: UnknownSymbol | None = None
     for line in router.lines_for(series):
         try:
-            return _ask(router, series, line.source)
+            return _ask(router, series, line.source, sighted)
         except UnknownSymbol as error:
             unknown = unknown or error
         except CannotServe:
@@ -42,11 +46,12 @@ def find_listing(router: APIRouter, series: Series) -> Listing:
     raise unknown or CannotServe(f"no configured source offers {series.timeframe} candles of {series.symbol}")
 
 
-def _ask(router: APIRouter, series: Series, source: str) -> Listing:
+def _ask(router: APIRouter, series: Series, source: str, sighted: Callable[[int], None]) -> Listing:
     first = router.candles(series, 0, None, 1, only=source)
     if not len(first.page) and not len(router.candles(series, 0, None, 1, only=source).page):
         raise Unproven(f"{source} knows {series}, but has no candle of it yet")
     opened = _plausible_first(series, first)
+    sighted(opened)
     again = router.candles(series, 0, opened + 1, only=source)
     if again.page.spoiled or set(again.page.rows["open_time"].tolist()) != {opened}:
         raise Contradicted(f"{source} gave two different first candles of {series}")

@@ -10,7 +10,8 @@ from fetcher.errors import Contradicted, Stopped, UnknownSymbol, Unproven
 from fetcher.events import JobEnded
 from fetcher.model import Window
 from fetcher.planner import RECHECK, TAIL
-from fetcher.steps import CONFIRM
+from fetcher.steps import CONFIRM, LEARN, Task
+from fetcher.unlisted import Unlisted
 from fetcher.writer import OpenJob
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from fetcher.clock import Clock
     from fetcher.events import Fact
     from fetcher.jobqueue import JobQueue
-    from fetcher.steps import JobSteps, Task
+    from fetcher.steps import JobSteps
 
 IDLE_ROUNDS = 5  # rounds of confirming that bring nothing; then it is left for later
 
@@ -34,21 +35,41 @@ class OpenJobs:
         self._clock = clock
         self._tell = tell
         self._open: dict[int, OpenJob] = {}
+        self._unlisted = Unlisted()
 
     def __bool__(self) -> bool:
         """Whether any is open."""
         return bool(self._open)
 
+    @property
+    def unlisted(self) -> int:
+        """How many wait until it is known when their market was listed."""
+        return len(self._unlisted)
+
     def begin(self, row: JobRow) -> list[Task]:
-        """Open a job that was claimed: what it asks first."""
+        """Open a job that was claimed: what it asks first, or when its market was listed."""
         job = self._open[row.id] = OpenJob(row, self._jobs.series(row.series_id))
+        if job.series.listed_ms is not None:
+            return self.first(job)
+        return [Task(job, LEARN, (job.window,))] if self._unlisted.add(job) else []
+
+    def first(self, job: OpenJob) -> list[Task]:
+        """What a job asks first."""
         return self._awaited(job, self._steps.first(job))
 
-    def learned(self, job: OpenJob) -> list[Task]:
-        """Go on with a job of whose series something was learnt."""
-        job.series = self._jobs.series(job.series.id)
-        job.settled()
-        return self._awaited(job, self._steps.first(job))
+    def sighted(self, series_id: int, opened: int) -> list[OpenJob]:
+        """A first answer names a market's first candle, at `opened` (ms UTC): the jobs that may go on with `first`."""
+        return self._unlisted.sighted(series_id, opened)
+
+    def learned(self, series_id: int) -> list[OpenJob]:
+        """All is known of a listing that can be known now: the jobs that may go on with `first`."""
+        return self._unlisted.learned(self._jobs.series(series_id))
+
+    def not_learned(self, series_id: int, error: Exception) -> None:
+        """The question when a market was listed met an error: so do the jobs that wait for its answer."""
+        for job in self._unlisted.learned(self._jobs.series(series_id)):
+            job.error = error
+            self.settle(job, None)
 
     def settle(self, job: OpenJob, missing: list[Window] | None) -> list[Task]:
         """Nothing of a job is in flight any more: end it, confirm its holes, or put it back.
@@ -79,6 +100,7 @@ class OpenJobs:
     def release(self) -> None:
         """Give the jobs back that the end of the run found open, with what is known of their holes."""
         left, self._open = list(self._open.values()), {}
+        self._unlisted.clear()
         for job in left:
             if job.lacks and job.row.kind != RECHECK:
                 self._steps.keep_witnesses(job, self._steps.missing(job), Stopped("the run is ending"))

@@ -16,7 +16,7 @@ from fetcher.flight import Flight
 from fetcher.model import Window
 from fetcher.openjobs import OpenJobs
 from fetcher.planner import TAIL
-from fetcher.steps import CONFIRM
+from fetcher.steps import CONFIRM, LEARN
 from fetcher.writer import Committed, Writer
 
 if TYPE_CHECKING:
@@ -36,16 +36,21 @@ _LOOK_AT_OTHERS = 1.0  # between looks at what other processes work on
 _CLAIM_PAUSE = 0.5  # between looks into an empty queue while other jobs are still open
 
 
+class _Sighted(Struct, frozen=True):
+    series_id: int
+    opened: int  # ms UTC
+
+
 class _Learned(Struct, frozen=True):
-    job: OpenJob
+    series_id: int
 
 
 class _TaskFailed(Struct, frozen=True):
-    job: OpenJob
+    task: Task
     error: Exception
 
 
-_Happening = Committed | _Learned | _TaskFailed | Exception
+_Happening = Committed | _Sighted | _Learned | _TaskFailed | Exception
 
 
 class RecoveryManager:
@@ -64,6 +69,7 @@ class RecoveryManager:
         self._steps = steps
         self._happened: queue.SimpleQueue[_Happening] = queue.SimpleQueue()
         self._open = OpenJobs(steps, jobs, clock, tell)
+        self._ready: deque[OpenJob] = deque()
         self._todo: deque[Task] = deque()
         self._flying = 0
         self._claim_after = 0.0
@@ -98,7 +104,9 @@ class RecoveryManager:
                 self._keep_alive(beat)
                 self._claim(scope)
                 self._submit(flight, writer)
-                if self._open:
+                if self._ready:  # one at a time: what it asks is on its way before the next is looked at
+                    self._schedule(self._open.first(self._ready.popleft()))
+                elif self._open:
                     self._react(deadline)
                 elif not (self._wait_for_due(scope, deadline) or (to_the_end and self._wait_for_others(scope))):
                     break
@@ -114,6 +122,7 @@ class RecoveryManager:
     def _begin_anew(self) -> None:
         """Forget what an earlier time of work left open, which gave its jobs back or lost the database."""
         self._happened = queue.SimpleQueue()
+        self._ready.clear()
         self._todo.clear()
         self._flying, self._claim_after, self._lost = 0, 0.0, None
 
@@ -135,7 +144,10 @@ class RecoveryManager:
 
     def _claim(self, scope: Scope | None) -> None:
         """Keep enough jobs open that no fetcher idles: tasks for twice the fetchers, or nothing left to claim."""
-        while len(self._todo) + self._flying < 2 * self._workers and self._clock.elapsed() >= self._claim_after:
+        while self._clock.elapsed() >= self._claim_after:
+            waiting = self._open.unlisted + len(self._ready) + len(self._todo)
+            if waiting + self._flying >= 2 * self._workers:
+                return
             claimed = self._jobs.claim(max(1, self._workers // 2), scope, PATIENCE_SECONDS)
             if not claimed:
                 self._claim_after = self._clock.elapsed() + _CLAIM_PAUSE
@@ -159,16 +171,17 @@ class RecoveryManager:
 
     def _fetch(self, task: Task, writer: Writer) -> None:
         """One fetcher's task; everything it can meet ends as an event for the coordinator."""
-        job = task.job
+        job, series_id = task.job, task.job.series.id
         try:
             if self._stop.is_set():
                 raise Stopped("the run is ending")
+            if task.kind == LEARN:
+                self._steps.learn(series_id, lambda opened: self._happened.put(_Sighted(series_id, opened)))
+                self._happened.put(_Learned(series_id))
+                return
             page = self._steps.ask(task)
         except Exception as error:  # noqa: BLE001 (the edge that turns any failure into the job's last_error)
-            self._happened.put(_TaskFailed(job, error))
-            return
-        if page is None:
-            self._happened.put(_Learned(job))
+            self._happened.put(_TaskFailed(task, error))
             return
         if page.closed_until is not None:
             job.narrow(Window(0, page.closed_until))
@@ -194,28 +207,38 @@ class RecoveryManager:
     def _handle(self, happening: _Happening) -> None:
         match happening:
             case Committed():
-                self._flying -= len(happening.pages)
-                for job, page in happening.pages:
-                    job.bring(page)
-                    self._tell(page.told(job.row.start_ms))
-                    if job.row.kind == TAIL:
-                        self._tell(page.tail_read())
-                for restated in happening.stored.restated:
-                    self._tell(restated)
-                for job in happening.ended:
-                    self._schedule(self._open.settle(job, happening.stored.missing.get(job.id)))
-            case _Learned(job):
+                self._handle_commit(happening)
+            case _Sighted(series_id, opened):
+                self._ready.extend(self._open.sighted(series_id, opened))
+            case _Learned(series_id):
                 self._flying -= 1
-                self._schedule(self._open.learned(job))
-            case _TaskFailed(job, error):
-                self._flying -= 1
-                if isinstance(error, DatabaseLost):  # waited for in vain: no fault of this job
-                    self._lost = self._lost or error
-                    self._stop.set()
-                if job.settled(error=error):
-                    self._schedule(self._open.settle(job, None))
+                self._ready.extend(self._open.learned(series_id))
+            case _TaskFailed(task, error):
+                self._handle_failure(task, error)
             case _:
                 self._stop.set()  # the writer cannot go on: nothing more can be kept
+
+    def _handle_commit(self, committed: Committed) -> None:
+        self._flying -= len(committed.pages)
+        for job, page in committed.pages:
+            job.bring(page)
+            self._tell(page.told(job.row.start_ms))
+            if job.row.kind == TAIL:
+                self._tell(page.tail_read())
+        for restated in committed.stored.restated:
+            self._tell(restated)
+        for job in committed.ended:
+            self._schedule(self._open.settle(job, committed.stored.missing.get(job.id)))
+
+    def _handle_failure(self, task: Task, error: Exception) -> None:
+        self._flying -= 1
+        if isinstance(error, DatabaseLost):  # waited for in vain: no fault of this job
+            self._lost = self._lost or error
+            self._stop.set()
+        if task.kind == LEARN:
+            self._open.not_learned(task.job.series.id, error)
+        elif task.job.settled(error=error):
+            self._schedule(self._open.settle(task.job, None))
 
     def _wait_for_due(self, scope: Scope | None, deadline: float | None) -> bool:
         """Wait for the next job that comes due within patience and deadline; False when there is none."""

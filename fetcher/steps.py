@@ -1,8 +1,9 @@
-"""What a job asks, step by step: a listing date, the missing pages, then once more whoever lacked candles."""
+"""What a job asks, step by step: the missing pages, then once more whoever lacked candles."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from fetcher.planner import HEAL, RECHECK, TAIL
 from fetcher.routes import cheapest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fetcher.archive import ArchiveReader
     from fetcher.asking import Asker
@@ -56,9 +57,7 @@ class JobSteps:
         self._clock = clock
 
     def first(self, job: OpenJob) -> list[Task]:
-        """What a job needs first: its market's listing date, the pages that are missing, or a second look."""
-        if job.series.listed_ms is None and not job.goes_on_unlisted:
-            return [Task(job, LEARN, (job.window,))]
+        """What a job needs first: the pages that are missing, or a second look."""
         job.narrow(self._jobs.wanted(job.series))
         if job.row.kind == RECHECK:
             return self._asked_again(job)
@@ -89,12 +88,16 @@ class JobSteps:
         """What is to be held while a task is asked and its page handed over: there is room for so many files only."""
         return nullcontext() if task.period is None else self._archive.room
 
-    def ask(self, task: Task) -> Page | None:
-        """Do a task; None where it brings nothing to store. Raises whatever the asking met."""
+    def learn(self, series_id: int, sighted: Callable[[int], None]) -> None:
+        """Learn when a market was listed, where that can be known; `sighted` is told what a first answer says of it.
+
+        Raises whatever the asking met.
+        """
+        self._jobs.learn_listing(series_id, partial(self._asker.listing, sighted=sighted))
+
+    def ask(self, task: Task) -> Page:
+        """Do a task that brings something to store. Raises whatever the asking met."""
         job, series = task.job, task.job.series
-        if task.kind == LEARN:
-            job.goes_on_unlisted = not self._jobs.learn_listing(series.id, self._asker.listing)
-            return None
         if task.period is not None:
             job.spent.add(task.period)
             return self._archive.page(series, task.period, task.windows)

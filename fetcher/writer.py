@@ -42,7 +42,6 @@ class OpenJob:
         self.confirming = False
         self.heals: tuple[Healer, ...] | None = None  # of a job that heals: who may be asked for its window
         self.answered = False
-        self.goes_on_unlisted = False
         self.refused: Refused | None = None
         self.lacks: list[Lack] = []  # which source was asked for which of its windows; only appended to, by any thread
         self.recalled: list[Lack] = []  # the same of earlier runs, as far as nobody has confirmed it yet
