@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 import yaml
 from msgspec import Struct
@@ -223,24 +223,28 @@ _PLAIN_WORDS = {
     "missing": "is required",
     "list_type": "must be a list, like [a, b]",
     "dict_type": "must hold keys with values",
-    "model_type": "must hold keys with values",
+    **dict.fromkeys(("model_type", "model_attributes_type"), "must hold keys with values"),
     "string_type": "must be text; put it between quotes",
-    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_parsing_size", "int_from_float", "finite_number"), "must be a whole number"
+    ),
     **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
+    "invalid_key": "is no key; keys are text",
     "union_tag_not_found": "is required",
     "union_tag_invalid": "must be one of {expected_tags}",
 }
 """What pydantic calls a problem, and what people understand; {names} are of its context."""
+_KEYS = {key for kind in get_args(SourceSettings) for key in kind.model_fields}  # of any source
 
 
 def _sentence(error: ValidationError) -> str:
     parts = []
-    for problem in error.errors(include_url=False, include_input=False):
+    for problem in error.errors(include_url=False):
         where = ""
         steps = list(problem["loc"])
         if steps[:1] == ["sources"]:
@@ -254,6 +258,10 @@ def _sentence(error: ValidationError) -> str:
             where += ".client"
         message = plain or problem["msg"].removeprefix("Value error, ")
         parts.append(f"{where}: {message}" if where else message)
+        if problem["type"] == "union_tag_not_found":  # perhaps since it is mistyped
+            parts += [
+                f"{where.removesuffix('client')}{key}: unknown key" for key in problem["input"] if key not in _KEYS
+            ]
     return _without_passwords("; ".join(parts))
 
 
