@@ -43,7 +43,7 @@ class OpenJobs:
 
     @property
     def unlisted(self) -> int:
-        """How many wait until it is known when their market was listed."""
+        """How many wait for what another one asks, until it is known when their market was listed."""
         return len(self._unlisted)
 
     def begin(self, row: JobRow) -> list[Task]:

@@ -18,8 +18,8 @@ class Unlisted:
         self._waiting: dict[int, list[OpenJob]] = {}
 
     def __len__(self) -> int:
-        """How many wait."""
-        return sum(len(jobs) for jobs in self._waiting.values())
+        """How many wait for what another one of their series asks."""
+        return sum(max(0, len(jobs) - 1) for jobs in self._waiting.values())
 
     def add(self, job: OpenJob) -> bool:
         """Have a job wait; whether the date of its series is still to be asked for."""
