@@ -72,6 +72,13 @@ class StepResult(Struct, frozen=True):
     result: RunResult | None = None
     error: str | None = None
 
+    def __str__(self) -> str:
+        """How everything stands, in a few words."""
+        if self.result is None or self.error is not None:
+            return f"failed: {self.error}"
+        missing = counted(self.result.missing, "candle") if self.result.is_planned else "nobody knows yet what is"
+        return f"{len(self.result.series)} series, {missing} missing"
+
 
 class Daemon:
     """Keeps a program's series complete for as long as it is let; holds the run lock all the time.
@@ -102,7 +109,7 @@ class Daemon:
             while not self.app.stop.is_leaving:
                 self._look_around()
                 result = self.step()
-                service.status(_in_words(result))
+                service.status(str(result))
                 for listener in self.after:
                     listener(result)
                 self._wait(self._pause(result))
@@ -205,9 +212,3 @@ class Daemon:
         if timeless(error) not in self._troubles:
             LOG.error("%s; it is tried again until it succeeds", error)
             self._troubles.add(timeless(error))
-
-
-def _in_words(step: StepResult) -> str:
-    if step.error is not None or step.result is None:
-        return f"failed: {step.error}"
-    return f"{len(step.result.series)} series, {counted(step.result.missing, 'candle')} missing"

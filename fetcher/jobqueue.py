@@ -101,9 +101,14 @@ class JobQueue:
             return jobs.take_over(connection, dead)
 
     @retried
-    def claim(self, limit: int, scope: Scope | None, patience: float) -> list[JobRow]:
-        """Lease up to `limit` due jobs of the scope, but none whose sources all rest for longer than `patience` s."""
-        scope = self._reachable(scope, patience)
+    def claim(
+        self, limit: int, scope: Scope | None, patience: float, *, without: frozenset[int] = frozenset()
+    ) -> list[JobRow]:
+        """Lease up to `limit` due jobs of the scope, but none whose sources all rest for longer than `patience` s.
+
+        And none of the series `without`.
+        """
+        scope = self._reachable(scope, patience, without)
         now = self._clock.now_ms()
         with reading(self._engine) as connection:  # a look costs the writer nothing; most looks find nothing new
             due = jobs.next_due(connection, scope)
@@ -146,12 +151,12 @@ class JobQueue:
                 jobs.move(connection, before, by_ms)
                 endpoints.move_stops(connection, before, by_ms)
 
-    def _reachable(self, scope: Scope | None, patience: float) -> Scope | None:
+    def _reachable(self, scope: Scope | None, patience: float, without: frozenset[int] = frozenset()) -> Scope | None:
         resting = self._router.resting(patience)
-        if not resting:
+        if not resting and not without:
             return scope
         ids = self._series.keys() if scope is None or scope.series_ids is None else scope.series_ids
-        able = frozenset(number for number in ids if set(self.series(number).sources) - resting)
+        able = frozenset(number for number in ids - without if set(self.series(number).sources) - resting)
         return Scope(able, None if scope is None else scope.start, None if scope is None else scope.end)
 
     @retried

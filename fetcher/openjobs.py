@@ -41,17 +41,19 @@ class OpenJobs:
         """Whether any is open."""
         return bool(self._open)
 
-    @property
-    def unlisted(self) -> int:
-        """How many wait for what another one asks, until it is known when their market was listed."""
-        return len(self._unlisted)
+    def crowded(self, most: int) -> frozenset[int]:
+        """The ids of series of which so many jobs wait until it is known when their market was listed."""
+        return self._unlisted.crowded(most)
 
     def begin(self, row: JobRow) -> list[Task]:
         """Open a job that was claimed: what it asks first, or when its market was listed."""
         job = self._open[row.id] = OpenJob(row, self._jobs.series(row.series_id))
         if job.series.listed_ms is not None:
             return self.first(job)
-        return [Task(job, LEARN, (job.window,))] if self._unlisted.add(job) else []
+        if self._unlisted.add(job):
+            job.expect(1)  # the answer, like a page: whatever becomes of it is told of this job
+            return [Task(job, LEARN, ())]
+        return self.first(job) if job in self._unlisted.ahead(job.series.id) else []
 
     def first(self, job: OpenJob) -> list[Task]:
         """What a job asks first."""
@@ -59,17 +61,19 @@ class OpenJobs:
 
     def sighted(self, series_id: int, opened: int) -> list[OpenJob]:
         """A first answer names a market's first candle, at `opened` (ms UTC): the jobs that may go on with `first`."""
-        return self._unlisted.sighted(series_id, opened)
+        self._unlisted.sighted(series_id, opened)
+        return self._unlisted.ahead(series_id)
 
-    def learned(self, series_id: int) -> list[OpenJob]:
-        """All is known of a listing that can be known now: the jobs that may go on with `first`."""
-        return self._unlisted.learned(self._jobs.series(series_id))
+    def learned(self, asker: OpenJob) -> list[OpenJob]:
+        """All is known of a listing that can be known now: the jobs that waited, and may go on with `first`."""
+        asker.series = self._jobs.series(asker.series.id)
+        return self._unlisted.take(asker.series)
 
-    def not_learned(self, series_id: int, error: Exception) -> None:
-        """The question when a market was listed met an error: so do the jobs that wait for its answer."""
-        for job in self._unlisted.learned(self._jobs.series(series_id)):
-            job.error = error
-            self.settle(job, None)
+    def not_learned(self, asker: OpenJob, error: Exception) -> None:
+        """The question when a market was listed met an error: so do the other jobs that wait for its answer."""
+        for job in self._unlisted.take(self._jobs.series(asker.series.id)):
+            if job is not asker and job.settled(0, error):
+                self.settle(job, None)
 
     def settle(self, job: OpenJob, missing: list[Window] | None) -> list[Task]:
         """Nothing of a job is in flight any more: end it, confirm its holes, or put it back.
@@ -100,18 +104,17 @@ class OpenJobs:
     def release(self) -> None:
         """Give the jobs back that the end of the run found open, with what is known of their holes."""
         left, self._open = list(self._open.values()), {}
-        self._unlisted.clear()
         for job in left:
             if job.lacks and job.row.kind != RECHECK:
                 self._steps.keep_witnesses(job, self._steps.missing(job), Stopped("the run is ending"))
         self._jobs.release([job.id for job in left])
 
     def _awaited(self, job: OpenJob, tasks: list[Task]) -> list[Task]:
-        """The tasks, whose pages the job awaits from now on; without any it is done."""
+        """The tasks, whose pages the job awaits from now on; where it awaits nothing at all it is done."""
         if tasks:
             job.confirming = any(task.kind == CONFIRM for task in tasks)
             job.expect(len(tasks))
-        else:
+        elif job.ends_with(0):
             self._end(job, "done", None)
         return tasks
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from db import series as series_rows
 from db.engine import reading, writing
@@ -84,17 +85,23 @@ class CryptoDataFetcher:
             all_series = self.sync()
             scope = Scope(frozenset(series.id for series in all_series))
             self._queue.begin()
+            is_planned = False
             with suppress(Stopped):
                 self._planning.prepare(self._current(all_series))
                 self._planning.queue_missing(self._current(all_series))
+                is_planned = True
             due = self._queue.next_due(scope, PATIENCE_SECONDS)
             if due is not None and due <= self._clock.now_ms():
                 deadline = max(deadline, self._in_real(WORKING_SECONDS))
                 self._recovery.leave_at(deadline)
-                work = partial(self._plan_and_work, all_series, deadline, planned=True)
+
+                def work() -> RunResult:
+                    return replace(self._plan_and_work(all_series, deadline, planned=True), is_planned=is_planned)
+
                 return self._book.recorded(STEP, work), True
             self._book.flush_when_due()
-            return read_result(self._engine, [(series, None) for series in self._current(all_series)]), False
+            whole = [(series, None) for series in self._current(all_series)]
+            return read_result(self._engine, whole, is_planned=is_planned), False
         finally:
             self._recovery.leave_at(None)
 

@@ -20,7 +20,7 @@ from fetcher.steps import CONFIRM, LEARN
 from fetcher.writer import Committed, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from db.jobs import Scope
     from fetcher.clock import Clock, Stop
@@ -42,7 +42,7 @@ class _Sighted(Struct, frozen=True):
 
 
 class _Learned(Struct, frozen=True):
-    series_id: int
+    asker: OpenJob
 
 
 class _TaskFailed(Struct, frozen=True):
@@ -102,11 +102,13 @@ class RecoveryManager:
         try:
             while not self._stopping(deadline):
                 self._keep_alive(beat)
-                self._claim(scope)
-                self._submit(flight, writer)
                 if self._ready:  # one at a time: what it asks is on its way before the next is looked at
                     self._schedule(self._open.first(self._ready.popleft()))
-                elif self._open:
+                    self._submit(flight, writer)
+                    continue
+                self._claim(scope)
+                self._submit(flight, writer)
+                if self._open:
                     self._react(deadline)
                 elif not (self._wait_for_due(scope, deadline) or (to_the_end and self._wait_for_others(scope))):
                     break
@@ -122,6 +124,7 @@ class RecoveryManager:
     def _begin_anew(self) -> None:
         """Forget what an earlier time of work left open, which gave its jobs back or lost the database."""
         self._happened = queue.SimpleQueue()
+        self._open = OpenJobs(self._steps, self._jobs, self._clock, self._tell)
         self._ready.clear()
         self._todo.clear()
         self._flying, self._claim_after, self._lost = 0, 0.0, None
@@ -143,12 +146,13 @@ class RecoveryManager:
             beat()
 
     def _claim(self, scope: Scope | None) -> None:
-        """Keep enough jobs open that no fetcher idles: tasks for twice the fetchers, or nothing left to claim."""
-        while self._clock.elapsed() >= self._claim_after:
-            waiting = self._open.unlisted + len(self._ready) + len(self._todo)
-            if waiting + self._flying >= 2 * self._workers:
-                return
-            claimed = self._jobs.claim(max(1, self._workers // 2), scope, PATIENCE_SECONDS)
+        """Keep enough jobs open that no fetcher idles: tasks for twice the fetchers, or nothing left to claim.
+
+        Of a series of which nobody knows yet when it was listed a few are enough: more would wait here for nothing.
+        """
+        while len(self._todo) + self._flying < 2 * self._workers and self._clock.elapsed() >= self._claim_after:
+            crowded = self._open.crowded(self._workers)
+            claimed = self._jobs.claim(max(1, self._workers // 2), scope, PATIENCE_SECONDS, without=crowded)
             if not claimed:
                 self._claim_after = self._clock.elapsed() + _CLAIM_PAUSE
             for row in claimed:
@@ -171,13 +175,13 @@ class RecoveryManager:
 
     def _fetch(self, task: Task, writer: Writer) -> None:
         """One fetcher's task; everything it can meet ends as an event for the coordinator."""
-        job, series_id = task.job, task.job.series.id
+        job = task.job
         try:
             if self._stop.is_set():
                 raise Stopped("the run is ending")
             if task.kind == LEARN:
-                self._steps.learn(series_id, lambda opened: self._happened.put(_Sighted(series_id, opened)))
-                self._happened.put(_Learned(series_id))
+                self._steps.learn(job.series.id, lambda opened: self._happened.put(_Sighted(job.series.id, opened)))
+                self._happened.put(_Learned(job))
                 return
             page = self._steps.ask(task)
         except Exception as error:  # noqa: BLE001 (the edge that turns any failure into the job's last_error)
@@ -209,10 +213,13 @@ class RecoveryManager:
             case Committed():
                 self._handle_commit(happening)
             case _Sighted(series_id, opened):
-                self._ready.extend(self._open.sighted(series_id, opened))
-            case _Learned(series_id):
+                self._begin_soon(self._open.sighted(series_id, opened))
+            case _Learned(asker):
                 self._flying -= 1
-                self._ready.extend(self._open.learned(series_id))
+                waited = self._open.learned(asker)
+                if asker.settled() and asker not in waited:  # it went ahead, and has all its pages
+                    self._schedule(self._open.settle(asker, None))
+                self._begin_soon(waited)
             case _TaskFailed(task, error):
                 self._handle_failure(task, error)
             case _:
@@ -236,9 +243,14 @@ class RecoveryManager:
             self._lost = self._lost or error
             self._stop.set()
         if task.kind == LEARN:
-            self._open.not_learned(task.job.series.id, error)
-        elif task.job.settled(error=error):
+            self._open.not_learned(task.job, error)
+        if task.job.settled(error=error):
             self._schedule(self._open.settle(task.job, None))
+
+    def _begin_soon(self, jobs: Iterable[OpenJob]) -> None:
+        """Have jobs begin that waited for a listing date, and more of their series be claimed."""
+        self._ready.extend(jobs)
+        self._claim_after = 0.0
 
     def _wait_for_due(self, scope: Scope | None, deadline: float | None) -> bool:
         """Wait for the next job that comes due within patience and deadline; False when there is none."""

@@ -36,6 +36,8 @@ KNOWN_SLOTS = 3  # before a tail, that are looked at again
 class Task(Struct, frozen=True):
     """One question of a job: a page of one window, what a file has of some, or whether `source` lacks some.
 
+    Or when its market was listed: of no window.
+
     Of a page `source` is the worst that may be asked (None: whoever can be reached), or the one that is to heal.
     """
 

@@ -19,8 +19,9 @@ from fetcher.app import build
 from fetcher.cli.telling import Watch
 from fetcher.clock import Clock, parse_utc
 from fetcher.config import load
-from fetcher.daemon import Daemon
+from fetcher.daemon import Daemon, StepResult, Tally
 from fetcher.observe.lines import LOG
+from fetcher.outcome import Outcome
 from tests.databases import ON_POSTGRESQL, ON_SQLITE
 from tests.integration.world import World, market, open_world
 
@@ -54,6 +55,22 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     caplog.set_level(logging.INFO, LOG.name)
     yield caplog
     LOG.propagate, LOG.handlers[:] = before
+
+
+def test_a_step_that_ends_before_anything_is_known_says_so(tmp_path: Path) -> None:
+    """What could not be asked does not count as there; the next step goes on."""
+    with open_world(tmp_path, "--clock", NOW) as world:
+        world.configure(market("BTC/USDT", "1h", "2026-05-31"), timeout="30s")
+        world.sandbox.configure(hang_seconds=4.0)
+        world.sandbox.script("hang", 2, path="*")
+        with daemon_of(world, Clock(parse_utc(NOW))) as daemon:
+            daemon.app.fetcher.hold()
+            result, worked = daemon.app.fetcher.step(0.0)
+            assert (result.is_planned, result.outcome, worked) == (False, Outcome.PARTIAL, False)
+            step = StepResult(0, 2.0, worked, Tally(), result)
+            assert str(step) == "1 series, nobody knows yet what is missing"
+            step = daemon.step()
+            assert (str(step), step.worked) == ("1 series, 0 candles missing", True)
 
 
 def away_and_back(daemon: Daemon, log: pytest.LogCaptureFixture, words: str) -> None:
