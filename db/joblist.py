@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, or_, select, update
 
 from db.jobrows import DONE, FAILED, QUEUED, JobRow, as_jobs, columns
-from db.schema import jobs
+from db.schema import jobs, series_sources, sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +66,13 @@ def retry(conn: Connection, ids: Sequence[int] | None, now_ms: int) -> list[JobR
         change = change.where(_c.id.in_(ids))
     change = change.values(status=QUEUED, not_before=now_ms, attempts=0, updated_ms=now_ms)
     return as_jobs(conn.execute(change.returning(*columns())))
+
+
+def hasten(conn: Connection, source: str, now_ms: int) -> None:
+    """Make due what waits for later, of the series that have a source."""
+    theirs = select(series_sources.c.series_id).join(sources).where(sources.c.name == source)
+    waits = (_c.status == QUEUED, _c.not_before > now_ms, _c.series_id.in_(theirs))
+    conn.execute(update(jobs).where(*waits).values(not_before=now_ms, updated_ms=now_ms))
 
 
 def cancel(conn: Connection, ids: Sequence[int] | None) -> list[JobRow]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 
-from db.joblist import cancel, count_done, counts, counts_by_series, listing, retry
+from db.joblist import cancel, count_done, counts, counts_by_series, hasten, listing, retry
 from db.jobrows import DONE, FAILED, LEASED, QUEUED, JobRow, NewJob, Scope, as_jobs, columns, within
 from db.schema import jobs
 
@@ -41,6 +41,7 @@ __all__ = [
     "extend",
     "fail",
     "finish",
+    "hasten",
     "listing",
     "move",
     "next_due",

@@ -66,8 +66,7 @@ class OpenJobs:
 
     def learned(self, asker: OpenJob) -> list[OpenJob]:
         """All is known of a listing that can be known now: the jobs that waited, and may go on with `first`."""
-        asker.series = self._jobs.series(asker.series.id)
-        return self._unlisted.take(asker.series)
+        return self._unlisted.take(self._jobs.series(asker.series.id))
 
     def not_learned(self, asker: OpenJob, error: Exception) -> None:
         """The question when a market was listed met an error: so do the other jobs that wait for its answer."""

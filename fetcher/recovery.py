@@ -159,8 +159,8 @@ class RecoveryManager:
                 self._schedule(self._open.begin(row))
 
     def _schedule(self, tasks: list[Task]) -> None:
-        if any(task.kind == CONFIRM for task in tasks):  # before the pages of others: what was begun is finished
-            self._todo.extendleft(reversed(tasks))  # first, should the run end soon
+        if any(task.kind == CONFIRM or task.job.row.kind == TAIL for task in tasks):  # what was begun is finished
+            self._todo.extendleft(reversed(tasks))  # first, should the run end soon, and new candles come first
         else:
             self._todo.extend(tasks)
 

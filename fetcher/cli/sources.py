@@ -14,7 +14,7 @@ import typer
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from db import endpoints
+from db import endpoints, jobs
 from db.engine import reading, writing
 from fetcher.cli.hand import hand
 from fetcher.cli.show import put_json, put_table, utc
@@ -63,8 +63,9 @@ def reset(
 ) -> int:
     """Ask a resting source again at once.
 
-    Closes its circuit breaker, and forgets how long it asked us to wait and which markets it did not list. What the
-    exchange itself forbids (429, 418) it will forbid again, and longer: mend the cause first.
+    Closes its circuit breaker, forgets how long it asked us to wait and which markets it did not list, and makes due
+    what waits for it. What the exchange itself forbids (429, 418) it will forbid again, and longer: mend the cause
+    first.
 
     Example: python -m fetcher sources reset binance
     """
@@ -80,6 +81,7 @@ def reset(
             hand(call, "sources reset").note(connection, endpoints=[row.endpoint for row in meant])
         for source in {row.source for row in meant}:
             forget_unserved(connection, source)
+            jobs.hasten(connection, source, call.clock.now_ms())
         states = endpoint_states(endpoints.read_all(connection), call.config, call.clock.now_ms())
         asked = {row.endpoint for row in endpoints.read_all(connection)}
     mine = [s.endpoint for s in states if name in {None, s.source, s.endpoint} and s.endpoint in asked]

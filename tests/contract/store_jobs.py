@@ -97,6 +97,20 @@ class JobStore(StoreBase):
         jobs.requeue(conn, job_id, 0, "rate limited", T0)
         assert jobs.listing(conn)[0].attempts == 1
 
+    def test_what_waits_is_due_when_its_source_may_be_asked(self, conn: Connection, btc: SeriesRow) -> None:
+        """With its attempts, in a series that has the source; what was given up stays so."""
+        waits, given_up = jobs.add(conn, [job(btc, 0), job(btc, 1)], T0)
+        jobs.claim(conn, "me", T0, LEASE, 2)
+        jobs.requeue(conn, waits, T0 + 500, "rests", T0, attempts=3)
+        jobs.fail(conn, given_up, "no", T0)
+        jobs.hasten(conn, "kraken", T0 + 10)
+        assert jobs.next_due(conn) == T0 + 500
+        jobs.hasten(conn, "okx", T0 + 10)
+        assert [(row.id, row.status, row.attempts, row.not_before) for row in jobs.listing(conn, ids=[waits])] == [
+            (waits, "queued", 3, T0 + 10)
+        ]
+        assert [row.status for row in jobs.listing(conn, ids=[given_up])] == ["failed"]
+
     def test_what_waits_moves_with_a_clock_that_was_set(self, conn: Connection, btc: SeriesRow) -> None:
         """By as much; what was due already stays so."""
         jobs.add(conn, [job(btc, 0, not_before=T0 + 500), job(btc, 1, not_before=T0 - 500)], T0)

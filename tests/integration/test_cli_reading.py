@@ -138,8 +138,16 @@ def test_sources_are_shown_and_reset(line: CommandLine) -> None:
     line.change(
         "UPDATE endpoint_state SET stop_until = :until, stop_reason = '429' WHERE endpoint = 'binance'", until=until
     )
+    line.change(
+        "INSERT INTO jobs (series_id, kind, start_ms, end_ms, priority, status, attempts, not_before, last_error, "
+        "created_ms, updated_ms) VALUES (1, 'gap', 0, 3600000, 20, 'queued', 3, :until, 'it rests', 0, 0)",
+        until=until,
+    )
     assert "resting until 2026-06-01T01:00Z: 429" in line.command("sources").out
     assert line.command("sources", "reset", "binance").out.startswith("May be asked again: binance http://127.0.0.1")
+    [job] = line.answer("jobs", "--kind", "gap")["jobs"]
+    assert job["not_before_ms"] < until, "what waits for it is due"
+    line.command("jobs", "cancel", str(job["id"]))
     assert line.answer("sources", "reset") == {"reset": 1}
     [source] = line.answer("sources")["sources"]
     assert (source["state"], source["weight_limit"]) == ("reachable", 6000)

@@ -42,9 +42,14 @@ LONG = 10.0
 def test_what_opens_behind_a_first_answer_does_not_wait_for_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Candles are stored before the listing is proven; of the time before it nothing is asked meanwhile, or later."""
-    stored, find = Event(), find_listing
+    """Candles are stored before the listing is proven, also of jobs claimed since; none is asked for before it."""
+    stored, find, pages = Event(), find_listing, list[object]()
     before_proof: list[int] = []
+
+    def count(fact: object) -> None:
+        pages.extend([fact] if isinstance(fact, PageStored) else [])
+        if len(pages) > 30:  # of 21 that the jobs have which are claimed at first
+            stored.set()
 
     def held(router: APIRouter, series: Series, sighted: Callable[[int], None]) -> Listing:
         def until_stored(opened: int) -> None:
@@ -56,9 +61,9 @@ def test_what_opens_behind_a_first_answer_does_not_wait_for_the_second(
 
     monkeypatch.setattr(asking, "find_listing", held)
     with open_world(tmp_path, "--clock", NOW, "--listed", "NEWUSDT=2024-01-20T12:00") as world:
-        world.configure(MANY_JOBS)
+        world.configure(MANY_JOBS, workers=2)
         with world.app(Clock(parse_utc(NOW))) as app:
-            app.hooks.add(lambda fact: stored.set() if isinstance(fact, PageStored) else None)
+            app.hooks.add(count)
             result = app.fetcher.run(50.0)
         assert (result.outcome, result.missing) == (Outcome.OK, 0)
         assert world.series("NEW/USDT", "1m").listed_ms == LISTED
@@ -66,12 +71,24 @@ def test_what_opens_behind_a_first_answer_does_not_wait_for_the_second(
         asked = [each.start for each in world.klines()]
         assert asked_before > 1
         assert asked.count(0) == 2, "the two questions that prove it"
+        assert len(asked) == len(set(asked)) + 1, "and each page once"
         assert min(start for start in asked if start) >= LISTED
         true = GeneratedMarket(History(listed={"NEWUSDT": LISTED})).oracle(
             "NEWUSDT", Timeframe("1m"), Window(LISTED, parse_utc(NOW)), parse_utc(NOW)
         )
         assert same_candles(world.rows("NEW/USDT", "1m"), true)
         assert world.jobs().keys() == {"done"}
+
+
+def test_a_job_that_begins_before_the_first_candle_waits_for_the_proof(tmp_path: Path) -> None:
+    """Then it asks for what there is, with one request."""
+    with open_world(tmp_path, "--clock", NOW, "--listed", "NEWUSDT=2024-01-20T12:00") as world:
+        world.configure(market("NEW/USDT", "1d", "2024-01-01"))
+        assert world.run(50.0, Clock(parse_utc(NOW))).outcome is Outcome.OK
+        first = parse_utc("2024-01-20T00:00:00Z")
+        assert [(each.start, each.end) for each in world.klines()] == [
+            (0, None), (0, first + 1), (first, parse_utc("2024-03-10")),
+        ]  # fmt: skip
 
 
 def test_a_listing_that_cannot_be_had_is_asked_for_once_for_all_jobs(tmp_path: Path) -> None:
@@ -147,6 +164,28 @@ def test_others_are_fetched_while_a_listing_is_searched_for(tmp_path: Path, monk
         assert waiting <= 3
         assert jobs.keys() == {"done"}
         assert jobs["done"] >= 14
+
+
+def test_the_newest_candles_of_a_market_come_first_once_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not behind the pages of another one's history that were to be asked meanwhile."""
+    some, asked_before = Event(), list[int]()
+
+    def held(router: APIRouter, series: Series, sighted: Callable[[int], None]) -> Listing:
+        if series.symbol == "LATE/USDT":
+            assert some.wait(LONG)
+            asked_before.append(len(world.klines()))
+        return find_listing(router, series, sighted)
+
+    monkeypatch.setattr(asking, "find_listing", held)
+    with open_world(tmp_path, "--clock", NOW, "--latency", "20ms") as world:
+        world.configure(market("SOON/USDT LATE/USDT", "1m", "2024-01-01"), workers=3)
+        with world.app(Clock(parse_utc(NOW))) as app:
+            app.hooks.add(lambda fact: some.set() if isinstance(fact, PageStored) else None)
+            assert app.fetcher.run(50.0).outcome is Outcome.OK
+        order = [each.symbol for each in world.klines() if each.start]
+        assert order.index("LATEUSDT") <= asked_before[0] + 6
 
 
 def test_what_was_ready_when_a_step_ended_is_worked_once_by_the_next(
