@@ -38,7 +38,9 @@ def sandbox(  # noqa: PLR0913, PLR0917 (each is an option of its own)
     ] = "0ms",
     fault: Annotated[
         Texts,
-        typer.Option("--fault", metavar="[VENUE:]NAME=CHANCE", help=f"{', '.join(FAULTS)}; transient, all."),
+        typer.Option(
+            "--fault", metavar="[VENUE:]NAME=CHANCE", help=f"{', '.join(FAULTS)}; transient, all: each of several."
+        ),
     ] = None,
     fault_path: Annotated[
         Texts, typer.Option("--fault-path", metavar="PATH", help=f"Where faults happen; else {KLINES}.")
@@ -78,7 +80,8 @@ def sandbox(  # noqa: PLR0913, PLR0917 (each is an option of its own)
     archive_fault: Annotated[
         Texts,
         typer.Option(
-            "--archive-fault", metavar="NAME=PATTERN", help=f"Zips, like *-2024-01-15.zip: {', '.join(FILE_FAULTS)}."
+            "--archive-fault", metavar="NAME=PATTERN",
+            help=f"Zips, like *-2024-01-15.zip or once:*-01.zip: {', '.join(FILE_FAULTS)}.",
         ),
     ] = None,
     archive_late: Annotated[

@@ -58,7 +58,9 @@ def classify(record: HttpRecord, now_ms: int, source: str = "binance") -> Source
 
 def _refused(error: _ErrorBody, said: str) -> SourceError:
     if error.code in _UNKNOWN_SYMBOL or (error.code == _ILLEGAL_CHARACTERS and "symbol" in error.msg.lower()):
-        return UnknownSymbol(said)
+        return UnknownSymbol(
+            advise(said, "it does not list this market; if it has another name there, set it in symbols")
+        )
     if error.code == _BAD_INTERVAL:
         return CannotServe(advise(said, "it has no candles of this timeframe"))
     return CannotServe(said)

@@ -175,6 +175,8 @@ TESTS: dict[str, tuple[str, ...]] = {
         "contract/test_http.py::test_a_broken_proxy_is_not_worth_a_retry",
     ),
     "unlisted": (f"{_CCXT}::test_a_symbol_without_a_list_is_guessed_or_waits[does not list BTC/USD]",),
+    "not-there": (f"{_ADVICE}[it does not list this market]",),
+    "none-near": (f"{_CCXT}::test_none_within_reach_is_not_none_at_all",),
     "no-list": (f"{_CCXT}::test_a_symbol_without_a_list_is_guessed_or_waits[has no list of markets now]",),
     "no-coin": (f"{_COINS}::test_what_it_does_not_list_is_unknown[no coin with the ticker NOPE]",),
     "many-coins": (f"{_COINS}::test_a_shared_ticker_names_its_coins",),

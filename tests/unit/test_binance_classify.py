@@ -154,6 +154,7 @@ def test_a_server_error_may_name_its_pause(headers: dict[str, str], seconds: flo
         (answer(302, b"<a>" * 100, Location="https://elsewhere.example"), "check base_urls"),
         (answer(401, b"?" * 300), "check the key"),
         (answer(400, error(-1120, "x" * 300)), "no candles of this timeframe"),
+        (answer(400, error(-1121, "Invalid symbol.")), "it does not list this market; if it has another name there"),
     ],
 )
 def test_what_the_user_can_change_is_said(record: HttpRecord, advice: str) -> None:
