@@ -51,7 +51,7 @@ class OpenJobs:
         if job.series.listed_ms is not None:
             return self.first(job)
         if self._unlisted.add(job):
-            job.expect(1)  # the answer, like a page: whatever becomes of it is told of this job
+            job.is_learning = True
             return [Task(job, LEARN, ())]
         return self.first(job) if job in self._unlisted.ahead(job.series.id) else []
 
@@ -65,20 +65,29 @@ class OpenJobs:
         return self._unlisted.ahead(series_id)
 
     def learned(self, asker: OpenJob) -> list[OpenJob]:
-        """All is known of a listing that can be known now: the jobs that waited, and may go on with `first`."""
+        """All is known of a listing that can be known now: the jobs that waited, and may go on with `first`.
+
+        One that is through with all else is to be settled.
+        """
+        asker.is_learning = False
         return self._unlisted.take(self._jobs.series(asker.series.id))
 
     def not_learned(self, asker: OpenJob, error: Exception) -> None:
-        """The question when a market was listed met an error: so do the other jobs that wait for its answer."""
-        for job in self._unlisted.take(self._jobs.series(asker.series.id)):
-            if job is not asker and job.settled(0, error):
-                self.settle(job, None)
+        """The question when a market was listed met an error: so does the job that asked it, and who waits for it."""
+        asker.is_learning = False
+        asker.settled(0, error)
+        for job in [*([asker] if asker.is_through else []), *self._unlisted.take(self._jobs.series(asker.series.id))]:
+            job.settled(0, error)
+            self.settle(job, None)
 
     def settle(self, job: OpenJob, missing: list[Window] | None) -> list[Task]:
         """Nothing of a job is in flight any more: end it, confirm its holes, or put it back.
 
         `missing` is what the commit of its last page found still uncovered; with nothing missing it also ended the job.
         """
+        if job.is_learning:
+            job.is_through = True
+            return []
         if isinstance(job.error, (Stopped, DatabaseLost)):
             return []  # goes back to the queue as it is
         if job.error is not None:
@@ -109,11 +118,13 @@ class OpenJobs:
         self._jobs.release([job.id for job in left])
 
     def _awaited(self, job: OpenJob, tasks: list[Task]) -> list[Task]:
-        """The tasks, whose pages the job awaits from now on; where it awaits nothing at all it is done."""
+        """The tasks, whose pages the job awaits from now on; without any it is done."""
         if tasks:
             job.confirming = any(task.kind == CONFIRM for task in tasks)
             job.expect(len(tasks))
-        elif job.ends_with(0):
+        elif job.is_learning:
+            job.is_through = True
+        else:
             self._end(job, "done", None)
         return tasks
 

@@ -217,7 +217,7 @@ class RecoveryManager:
             case _Learned(asker):
                 self._flying -= 1
                 waited = self._open.learned(asker)
-                if asker.settled() and asker not in waited:  # it went ahead, and has all its pages
+                if asker.is_through:
                     self._schedule(self._open.settle(asker, None))
                 self._begin_soon(waited)
             case _TaskFailed(task, error):
@@ -244,7 +244,7 @@ class RecoveryManager:
             self._stop.set()
         if task.kind == LEARN:
             self._open.not_learned(task.job, error)
-        if task.job.settled(error=error):
+        elif task.job.settled(error=error):
             self._schedule(self._open.settle(task.job, None))
 
     def _begin_soon(self, jobs: Iterable[OpenJob]) -> None:

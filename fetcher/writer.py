@@ -42,6 +42,8 @@ class OpenJob:
         self.confirming = False
         self.heals: tuple[Healer, ...] | None = None  # of a job that heals: who may be asked for its window
         self.answered = False
+        self.is_learning = False  # when its market was listed: it does not end before that is answered
+        self.is_through = False  # with all else
         self.refused: Refused | None = None
         self.lacks: list[Lack] = []  # which source was asked for which of its windows; only appended to, by any thread
         self.recalled: list[Lack] = []  # the same of earlier runs, as far as nobody has confirmed it yet
@@ -88,9 +90,9 @@ class OpenJob:
             self._pages += pages
 
     def ends_with(self, pages: int) -> bool:
-        """Whether these pages are the last that are awaited, and none has failed."""
+        """Whether these pages are the last of all that is awaited, and nothing has failed."""
         with self._lock:
-            return self._pages == pages and self.error is None
+            return self._pages == pages and self.error is None and not self.is_learning
 
     def settled(self, pages: int = 1, error: Exception | None = None) -> bool:
         """Count pages as committed or, with `error`, as failed; True when none is awaited any more."""

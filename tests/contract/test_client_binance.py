@@ -117,7 +117,8 @@ def test_time_and_symbols_are_asked_at_their_paths(wire: WireServer, client: Bin
 def test_unknown_symbols_are_told_apart(wire: WireServer, client: BinanceAPIClient) -> None:
     """The exchange's code decides, and the answer is kept with the error."""
     wire.answer(Reply(400, b'{"code":-1121,"msg":"Invalid symbol."}', {"x-mbx-used-weight-1m": "8"}))
-    with pytest.raises(UnknownSymbol, match=r"^binance answered 400 \(-1121\): Invalid symbol\.$") as caught:
+    says = r"^binance answered 400 \(-1121\): Invalid symbol\.; it does not list this market; if it has another name"
+    with pytest.raises(UnknownSymbol, match=says) as caught:
         client.candles(client.endpoints[0], CandleRequest("NOPE", Timeframe("1m")))
     assert client.used_weight(ClientContract.recorded(caught.value)) == 8
 

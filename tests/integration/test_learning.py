@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Event
+from threading import Event, current_thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +19,7 @@ from fetcher.openjobs import OpenJobs
 from fetcher.outcome import Outcome
 from fetcher.resilience.retry import TRIES
 from fetcher.sandbox.generated import GeneratedMarket, History
+from fetcher.writer import OpenJob
 from tests.integration.world import market, open_world, same_candles
 from tests.integration.world_of_sources import market_of, open_sources
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from fetcher.model import Series
     from fetcher.router import APIRouter
     from fetcher.steps import Task
-    from fetcher.writer import OpenJob
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -265,3 +265,31 @@ def test_a_listing_that_cannot_be_told_is_asked_for_once_where_another_source_st
         result = world.run(50.0, Clock(parse_utc(NOW)))
         assert (result.outcome, asked) == (Outcome.OK, ["BTC/USDT"])
         assert world.jobs()["done"] > 2
+
+
+def test_a_proof_that_comes_with_the_last_page_is_no_end_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is told, and what it lacks is confirmed, once the program has heard of its commit."""
+    settled, committed = OpenJob.settled, Event()
+
+    def slowly(job: OpenJob, pages: int = 1, error: Exception | None = None) -> bool:
+        was_last = settled(job, pages, error)
+        if current_thread().name == "writer":
+            committed.set()
+            Clock().wait(Event(), 0.2)
+        return was_last
+
+    def held(router: APIRouter, series: Series, sighted: Callable[[int], None]) -> Listing:
+        listing = find_listing(router, series, sighted)
+        assert committed.wait(LONG)
+        return listing
+
+    monkeypatch.setattr(OpenJob, "settled", slowly)
+    monkeypatch.setattr(asking, "find_listing", held)
+    with open_world(tmp_path, "--clock", NOW, "--outage", "2024-03-05T02:00/2024-03-05T04:00") as world:
+        world.configure(market("BTC/USDT", "1h", "2024-03-01"))
+        assert world.run(50.0, Clock(parse_utc(NOW))).outcome is Outcome.OK
+        told = [fact for fact in world.facts if isinstance(fact, PageStored) or getattr(fact, "vital", False)]
+        assert [isinstance(fact, PageStored) for fact in told][:5] == [False, False, False, True, False]
+        assert len(world.absent("BTC/USDT", "1h")) == 1
