@@ -107,6 +107,8 @@ def in_words(step: StepResult) -> str:
 
 def _what_is_left(result: RunResult | None) -> str:
     """Of a market that nobody has reached yet no slot is known, so that none is missing: its job tells of it."""
+    if result is not None and not result.is_planned:
+        return "nobody knows yet what is missing"
     missing, waiting = (0, 0) if result is None else (result.missing, sum(each.queued for each in result.series))
     if missing:
         return f"{missing:,} missing"

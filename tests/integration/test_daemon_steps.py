@@ -16,6 +16,7 @@ import pytest
 from db.engine import open_engine
 from db.errors import DatabaseProblem
 from fetcher.app import build
+from fetcher.cli.daemon import in_words
 from fetcher.cli.telling import Watch
 from fetcher.clock import Clock, parse_utc
 from fetcher.config import load
@@ -69,6 +70,7 @@ def test_a_step_that_ends_before_anything_is_known_says_so(tmp_path: Path) -> No
             assert (result.is_planned, result.outcome, worked) == (False, Outcome.PARTIAL, False)
             step = StepResult(0, 2.0, worked, Tally(), result)
             assert str(step) == "1 series, nobody knows yet what is missing"
+            assert in_words(step) == "nothing came in 2.0 s; nobody knows yet what is missing"
             step = daemon.step()
             assert (str(step), step.worked) == ("1 series, 0 candles missing", True)
 
