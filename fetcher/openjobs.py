@@ -67,7 +67,7 @@ class OpenJobs:
     def learned(self, asker: OpenJob) -> list[OpenJob]:
         """All is known of a listing that can be known now: the jobs that waited, and may go on with `first`.
 
-        One that is through with all else is to be settled.
+        The one that asked is to be settled where it `is_through`.
         """
         asker.is_learning = False
         return self._unlisted.take(self._jobs.series(asker.series.id))

@@ -159,8 +159,9 @@ class RecoveryManager:
                 self._schedule(self._open.begin(row))
 
     def _schedule(self, tasks: list[Task]) -> None:
-        if any(task.kind == CONFIRM or task.job.row.kind == TAIL for task in tasks):  # what was begun is finished
-            self._todo.extendleft(reversed(tasks))  # first, should the run end soon, and new candles come first
+        # What was begun is finished first, should the run end soon; and new candles come before history.
+        if any(task.kind == CONFIRM or task.job.row.kind == TAIL for task in tasks):
+            self._todo.extendleft(reversed(tasks))
         else:
             self._todo.extend(tasks)
 

@@ -43,7 +43,7 @@ def test_what_opens_behind_a_first_answer_does_not_wait_for_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Candles are stored before the listing is proven, also of jobs claimed since; none is asked for before it."""
-    stored, find, pages = Event(), find_listing, list[object]()
+    stored, pages = Event(), list[object]()
     before_proof: list[int] = []
 
     def count(fact: object) -> None:
@@ -57,7 +57,7 @@ def test_what_opens_behind_a_first_answer_does_not_wait_for_the_second(
             assert stored.wait(LONG), "nothing comes before the proof"
             before_proof.append(len(world.klines()))
 
-        return find(router, series, until_stored)
+        return find_listing(router, series, until_stored)
 
     monkeypatch.setattr(asking, "find_listing", held)
     with open_world(tmp_path, "--clock", NOW, "--listed", "NEWUSDT=2024-01-20T12:00") as world:
